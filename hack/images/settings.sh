@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# settings.sh: what the scripts that build images agree on. Sourced, never run.
+source "$(dirname "${BASH_SOURCE[0]}")/../local-cluster/settings.sh"
+source "$local_cluster_dir/messages.sh"
+
+# The images of images/, in the order of building, and their tags: what we release carries our version, what we
+# package carries the major version of what is in it.
+images=(operator editor haproxy redis postgres)
+declare -A image_tag=([operator]=dev [editor]=dev [haproxy]=3 [redis]=8 [postgres]=17)
+image_name() { printf 'collab.dev/%s:%s' "$1" "${image_tag[$1]}"; }
+
+# Archives that nodes import; archives/NAME.id holds the id of the image that NAME.tar was made from.
+archives=$cache/images
+
+# buildah with its storage in the cache folder, so that nothing of ours is among the machine's own containers. Chroot
+# isolation needs no container runtime.
+buildah_() {
+	buildah --root "$cache/containers/storage" --runroot "$cache/containers/run" --storage-driver overlay "$@"
+}

@@ -1,0 +1,3 @@
+module collab.dev/operator/hack/local-cluster/modules/pause
+
+go 1.26.0
