@@ -2,7 +2,7 @@
 # base.sh [--force] makes the image docker.io/library/debian:trixie-slim from Debian's packages, where there is no
 # registry to pull it from: what mmdebstrap resolves, without documentation, manuals and translations. With Docker and
 # a registry the Dockerfiles get the real one.
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/catalog.sh"
 
 base=docker.io/library/debian:trixie-slim
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}

@@ -2,8 +2,8 @@
 # build.sh [image...] builds images from images/*/Dockerfile with buildah, no daemon and no registry, and leaves each
 # as an archive that the nodes import. The build context is the repository; the programs of operator and editor are
 # taken from bin/ (make build). Unchanged layers come from the cache, unchanged images are not archived again.
-# Without arguments it builds all images there are.
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+# Without arguments it builds all; the nodes' sandbox image, pause, is always built.
+source "$(dirname "${BASH_SOURCE[0]}")/catalog.sh"
 
 # build NAME IMAGE DOCKERFILE CONTEXT
 build() {
@@ -33,6 +33,7 @@ flock 9
 "$(dirname "${BASH_SOURCE[0]}")/base.sh"
 build pause "$sandbox_image" "$local_cluster_dir/modules/pause/Dockerfile" "$bin"
 for name in "$@"; do
+	[[ $name != pause ]] || continue
 	[[ -f $repository/images/$name/Dockerfile ]] ||
 		die "there is no images/$name/Dockerfile" "choose from: ${images[*]}"
 	if grep -q "^COPY bin/$name " "$repository/images/$name/Dockerfile" && [[ ! -x $repository/bin/$name ]]; then

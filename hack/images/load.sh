@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
 # load.sh [image...] imports built images into every node of the running local cluster; what a node has is skipped.
 # It prints the names of the images that changed, one a line.
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/catalog.sh"
+# shellcheck source=../local-cluster/daemons.sh
 source "$local_cluster_dir/daemons.sh"
+need_root
 
 # load NODE NAME...
 load() {
-	local dir name stamp
+	local dir name stamp output
 	dir=$(node_dir "$1")
 	shift
 	mkdir -p "$dir/images"
 	for name in "$@"; do
 		stamp=$dir/images/$name.id
 		if ! cmp -s "$archives/$name.id" "$stamp"; then
-			"$bin/ctr" --address "$dir/containerd.sock" --namespace k8s.io images import --digests=false \
-				"$archives/$name.tar" >/dev/null
+			if ! output=$("$bin/ctr" --address "$dir/containerd.sock" --namespace k8s.io images import \
+				"$archives/$name.tar" 2>&1); then
+				say "$output"
+				return 1
+			fi
 			cp "$archives/$name.id" "$stamp"
 			printf '%s\n' "$name"
 		fi

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # The settings are those of settings.sh.
 # control-plane.sh: etcd, the API server and what works beside it, as daemons of the machine on the bridge's address.
 # Sourced, never run.
 
@@ -63,16 +64,19 @@ control_plane_up() {
 # world than the cluster: a name outside it does not exist, at once.
 dns_config() {
 	cat <<-EOF
-		. {
+		cluster.local in-addr.arpa {
 		    bind $host_ip
 		    errors
-		    ready $host_ip:8181
-		    kubernetes cluster.local in-addr.arpa {
+		    kubernetes {
 		        kubeconfig $pki/coredns.kubeconfig
 		        endpoint_pod_names
 		        ttl 1
 		    }
-		    template ANY ANY . {
+		}
+		. {
+		    bind $host_ip
+		    errors
+		    template ANY ANY {
 		        rcode NXDOMAIN
 		    }
 		}

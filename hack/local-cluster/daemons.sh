@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # The settings are those of settings.sh.
 # daemons.sh: programs that go on after the script that started them. Sourced, never run.
 # A daemon is a process group whose leader restarts the program when it dies (supervise.sh). Its file in $state/run
 # holds the leader's pid and start time, so that a pid that the kernel has given to somebody else is never killed.

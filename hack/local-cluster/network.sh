@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # The settings are those of settings.sh.
 # network.sh: the bridge, the nodes' network namespaces and the routes between them. Sourced, never run.
 #
 # The machine is at $host_ip on the bridge, where the control plane and the DNS server listen. Pods are routed, not

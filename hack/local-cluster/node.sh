@@ -11,6 +11,7 @@ export PATH=$bin:/usr/sbin:/usr/bin:/sbin:/bin
 # Mounts of the node stay in the node. A fresh /run is what a machine has after booting.
 mount --make-rshared /
 mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/lib/cni
 mount --bind "$dir/log" /var/log
 mount --bind "$dir/kubelet" /var/lib/kubelet
 

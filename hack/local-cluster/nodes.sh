@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # The settings are those of settings.sh.
 # nodes.sh: starts and stops the nodes and puts images into them. Sourced, never run.
 #
 # A node is a tree of processes in a network, a mount and a process namespace of its own (node.sh is its process 1).
@@ -9,7 +10,7 @@ node_up() {
 	local name=$1 dir
 	name=$(node_name "$1") dir=$(node_dir "$1")
 	! daemon_pid "$name" >/dev/null || return 0
-	mkdir -p "$dir"/{log,kubelet,containerd,cni} "$state/run" "$logs" /var/lib/kubelet
+	mkdir -p "$dir"/{log,kubelet,containerd,cni} "$state/run" "$logs" /var/lib/{kubelet,cni}
 	rm -f "$dir/containerd.sock" "$dir/containerd.sock.ttrpc"
 	containerd_config "$1" >"$dir/containerd.toml"
 	cni_config "$1" >"$dir/cni/10-collab.conflist"

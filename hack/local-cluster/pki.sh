@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # The settings are those of settings.sh.
 # pki.sh: the cluster's certificate authority, certificates and kubeconfigs. Sourced, never run.
 # What exists is kept: the certificates are as old as the cluster's state.
 

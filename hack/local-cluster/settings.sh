@@ -48,4 +48,8 @@ node_dir() { printf '%s/nodes/%s' "$state" "$1"; }
 node_cgroup() { printf 'collab-node-%s' "$1"; }
 
 # kubectl as the cluster's administrator.
-kube() { "$bin/kubectl" --kubeconfig "$kubeconfig" "$@"; }
+kube() {
+	local kubectl=$bin/kubectl
+	[[ -x $kubectl ]] || kubectl=kubectl
+	"$kubectl" --kubeconfig "$kubeconfig" "$@"
+}

@@ -10,8 +10,9 @@ source "$local_cluster_dir/nodes.sh"
 
 need_root
 for node in "${nodes[@]}"; do
-	node_down "$node"
+	node_down "$node" &
 done
+wait
 control_plane_down
 network_down
 # 'ip netns add' mounts this folder onto itself; it stays when somebody else has namespaces in it.
@@ -19,6 +20,8 @@ if mountpoint -q /run/netns && [[ -z $(ls -A /run/netns) ]]; then
 	umount /run/netns
 	rmdir /run/netns
 fi
-rmdir /var/lib/kubelet 2>/dev/null || true
-rm -rf --one-file-system "$state"
-rmdir "$(dirname "$state")" 2>/dev/null || true
+# Nodes mount their own folders here.
+rmdir /var/lib/kubelet /var/lib/cni 2>/dev/null || true
+# By name, so that a COLLAB_STATE that means something else is not lost.
+rm -rf --one-file-system "$state"/{Corefile,etcd,images,kubeconfig,lock,logs,nodes,pki,run,volumes}
+rmdir "$state" "$(dirname "$state")" 2>/dev/null || true
