@@ -34,20 +34,18 @@ start_daemon() {
 
 record_daemon() { printf '%s %s\n' "$2" "$(started_at "$2")" >"$(daemon_file "$1")"; }
 
-# stop_daemon NAME asks the whole group to end and makes it after five seconds.
+# stop_daemon NAME kills the whole group: no daemon has anything to say that outlives the cluster.
 stop_daemon() {
 	local pid
 	if pid=$(daemon_pid "$1"); then
-		kill -TERM -- "-$pid" 2>/dev/null || true
-		if ! await 5 group_gone "$pid"; then
-			kill -KILL -- "-$pid" 2>/dev/null || true
-			await 5 group_gone "$pid" || warn "$1 (process group $pid) does not end"
-		fi
+		kill -KILL -- "-$pid" 2>/dev/null || true
+		await 10 group_gone "$pid" || warn "$1 (process group $pid) does not end"
 	fi
 	rm -f "$(daemon_file "$1")"
 }
 
-group_gone() { ! kill -0 -- "-$1" 2>/dev/null; }
+# group_gone PGID: a zombie counts as gone, it only waits for the machine's process 1 to take notice.
+group_gone() { ! ps -eo pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/ {alive = 1} END {exit !alive}'; }
 
 # last_words NAME prints the end of the daemon's log, for an error message.
 last_words() {

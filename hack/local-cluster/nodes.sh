@@ -38,7 +38,8 @@ node_down() {
 	remove_cgroups "$(node_cgroup "$1")"
 }
 
-process_gone() { [[ ! -e /proc/$1 ]]; }
+# A zombie has no executable any more.
+process_gone() { [[ ! -e /proc/$1/exe ]]; }
 
 # remove_cgroups NAME removes the cgroup in every hierarchy, from the leaves up.
 remove_cgroups() {
