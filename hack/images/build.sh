@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/catalog.sh"
 
 # build NAME IMAGE DOCKERFILE CONTEXT
 build() {
-	local id started=$SECONDS output
+	local id old started=$SECONDS output
 	output=$(mktemp)
 	if ! buildah_ build --quiet --layers --isolation chroot --network host \
 		--file "$3" --tag "$2" "$4" >"$output" 2>&1; then
@@ -19,6 +19,9 @@ build() {
 	id=$(tail -n 1 "$output")
 	rm "$output"
 	[[ -s $archives/$1.tar && $(cat "$archives/$1.id" 2>/dev/null) == "$id" ]] && return
+	# The image that had the tag before has no name now and would stay for ever.
+	old=$(cat "$archives/$1.id" 2>/dev/null || true)
+	[[ -z $old || $old == "$id" ]] || buildah_ rmi "$old" >/dev/null 2>&1 || true
 	# Archives of kind docker-archive hold layers uncompressed: they are read a moment later on the same machine.
 	rm -f "$archives/$1.id" "$archives/$1.tar"
 	buildah_ push --quiet "$2" "docker-archive:$archives/$1.tar:$2"

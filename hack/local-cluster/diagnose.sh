@@ -8,7 +8,8 @@ explain_pods() {
 	for namespace in "$@"; do
 		while read -r pod; do
 			[[ -n $pod ]] || continue
-			say "" "pod $namespace/$pod is not ready:"
+			say ""
+			say "pod $namespace/$pod is not ready:"
 			kube -n "$namespace" get pod "$pod" -o wide --no-headers >&2 || true
 			kube -n "$namespace" get pod "$pod" -o jsonpath='{range .status.containerStatuses[*]}{.name}{": "}{.state}{"\n"}{end}' \
 				2>/dev/null | indent || true

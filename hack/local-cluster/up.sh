@@ -181,7 +181,8 @@ kube -n "$sample_namespace" rollout status "deployment/$sample_name-editor" --ti
 }
 finish_step
 
-say "" "The CollabCluster is Ready after $((SECONDS - up_started)) s."
+say ""
+say "The CollabCluster is Ready after $((SECONDS - up_started)) s."
 if [[ $provider == local ]]; then
 	printf '\n  %s\n' "$(url)"
 else
