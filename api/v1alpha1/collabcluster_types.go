@@ -227,6 +227,8 @@ type ScalingPolicy struct {
 }
 
 // ShardingSpec describes how documents are spread over shards.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.shards) == has(oldSelf.shards)",message="shards cannot be added or removed after creation, because every document's shard depends on it; create a new CollabCluster to change it"
 type ShardingSpec struct {
 	// shards is the number of shards: a power of two from 16 to 1024, 256 by default. It cannot be changed, because a
 	// document's shard is its name's hash modulo this number.

@@ -5,6 +5,8 @@
 // It must not import anything but the API machinery.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
+// +kubebuilder:ac:output:package="applyconfiguration"
 // +groupName=collab.dev
 package v1alpha1
 
