@@ -52,7 +52,7 @@ build() {
 		CGO_ENABLED=$cgo GOFLAGS=-mod=readonly GOWORK=off \
 			go build -buildvcs=false -trimpath -tags "$tags" -ldflags "$ldflags" -o "$bin/.$name.new" "$package"
 	) >&2 || die "$name was not built (its output is above)" \
-		"check that proxy.golang.org (or your GOPROXY) is reachable and that $cache has 5 GB free"
+		"check that your GOPROXY is reachable and that $cache has 5 GB free"
 	mv "$bin/.$name.new" "$bin/$name"
 	printf '%s\n' "$inputs" >"$stamp"
 	note "built $name in $((SECONDS - started)) s"

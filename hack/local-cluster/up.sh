@@ -47,7 +47,7 @@ need_helm() {
 	if [[ -n $package ]]; then
 		note "building helm (first time: about 2 minutes)"
 		CGO_ENABLED=0 go -C "$repository/hack/tools" build -trimpath -o "$helm" "$package" >&2 ||
-			die "helm could not be built (see above)" "check that proxy.golang.org (or your GOPROXY) is reachable"
+			die "helm could not be built (see above)" "check that your GOPROXY is reachable"
 	else
 		helm=$(command -v helm) || die "there is no helm" "install Helm (https://helm.sh)"
 	fi
