@@ -1,0 +1,164 @@
+package protocol
+
+import (
+	"fmt"
+	"slices"
+)
+
+const (
+	maxPresences    = 16384
+	maxPresenceSize = 256 << 10
+	maxTombstones   = 4096
+)
+
+// Presence is what one Yjs client says about itself.
+type Presence struct {
+	// Client is the Yjs client's number.
+	Client uint64
+	// Clock orders the states of one client.
+	Clock uint64
+	// State is JSON; "null" says that the client has left.
+	State string
+}
+
+// Gone says that the client has left.
+func (p Presence) Gone() bool { return p.State == "null" }
+
+// ParseAwareness reads an awareness update, all of data. Its errors wrap this package's.
+func ParseAwareness(data []byte) ([]Presence, error) {
+	r := reader{data}
+	n, err := r.number()
+	if err != nil {
+		return nil, err
+	}
+	// An entry takes three bytes at least, so that a short message cannot make us reserve much memory.
+	if n > maxPresences || n > uint64(len(r.rest)) {
+		return nil, fmt.Errorf("%w: %d presences", ErrLimit, n)
+	}
+	out := make([]Presence, 0, n)
+	for range n {
+		p := Presence{}
+		if p.Client, err = r.number(); err != nil {
+			return nil, err
+		}
+		if p.Clock, err = r.number(); err != nil {
+			return nil, err
+		}
+		state, err := r.bytes()
+		if err != nil {
+			return nil, err
+		}
+		if len(state) > maxPresenceSize {
+			return nil, fmt.Errorf("%w: a presence of %d bytes", ErrLimit, len(state))
+		}
+		p.State = string(state)
+		out = append(out, p)
+	}
+	if len(r.rest) > 0 {
+		return nil, fmt.Errorf("%w: %d", ErrTrailing, len(r.rest))
+	}
+	return out, nil
+}
+
+// EncodeAwareness writes an awareness update.
+func EncodeAwareness(presences []Presence) []byte {
+	out := appendNumber(nil, uint64(len(presences)))
+	for _, p := range presences {
+		out = appendNumber(appendNumber(out, p.Client), p.Clock)
+		out = append(appendNumber(out, uint64(len(p.State))), p.State...)
+	}
+	return out
+}
+
+// Room is the presence of everybody in one document, by the rules of y-protocols. O is who announced a client: a
+// client is removed when whoever announced it leaves. It is not safe for concurrent use.
+type Room[O comparable] struct {
+	present map[uint64]announced[O]
+	left    map[uint64]uint64
+}
+
+type announced[O comparable] struct {
+	Presence
+	by O
+}
+
+// Apply takes what somebody says. changed is what is news to the others. stale is the departure of clients that are
+// back with an old clock, which they must hear of to raise it: a reconnecting client uses its old clock, which all
+// others ignore.
+//
+// Yjs clients repeat what they hear of others, so that most of what arrives is no news.
+func (r *Room[O]) Apply(presences []Presence, by O) (changed, stale []Presence) {
+	if r.present == nil {
+		r.present, r.left = map[uint64]announced[O]{}, map[uint64]uint64{}
+	}
+	for _, p := range presences {
+		known, here := r.present[p.Client]
+		clock, gone := r.left[p.Client]
+		switch {
+		case here && (p.Clock > known.Clock || p.Clock == known.Clock && p.Gone()):
+			if p.Gone() {
+				r.remove(p.Client, p.Clock)
+			} else {
+				r.present[p.Client] = announced[O]{p, known.by}
+			}
+			changed = append(changed, p)
+		case here:
+		case p.Gone():
+			if !gone || p.Clock > clock {
+				r.remove(p.Client, p.Clock)
+				changed = append(changed, p)
+			}
+		case gone && p.Clock <= clock:
+			stale = append(stale, Presence{Client: p.Client, Clock: clock, State: "null"})
+		default:
+			delete(r.left, p.Client)
+			r.present[p.Client] = announced[O]{p, by}
+			changed = append(changed, p)
+		}
+	}
+	return changed, stale
+}
+
+// Leave removes all clients that somebody has announced and returns their departures.
+func (r *Room[O]) Leave(by O) []Presence {
+	var out []Presence
+	for id, p := range r.present {
+		if p.by == by {
+			gone := Presence{Client: id, Clock: p.Clock + 1, State: "null"}
+			r.remove(id, gone.Clock)
+			out = append(out, gone)
+		}
+	}
+	slices.SortFunc(out, byClient)
+	return out
+}
+
+// Present returns everybody whose announcer is accepted; a nil accept takes all.
+func (r *Room[O]) Present(accept func(O) bool) []Presence {
+	var out []Presence
+	for _, p := range r.present {
+		if accept == nil || accept(p.by) {
+			out = append(out, p.Presence)
+		}
+	}
+	slices.SortFunc(out, byClient)
+	return out
+}
+
+func (r *Room[O]) remove(id, clock uint64) {
+	delete(r.present, id)
+	if len(r.left) >= maxTombstones {
+		clear(r.left)
+	}
+	r.left[id] = clock
+}
+
+func byClient(a, b Presence) int {
+	switch {
+	case a.Client < b.Client:
+		return -1
+	case a.Client > b.Client:
+		return 1
+	}
+	return 0
+}

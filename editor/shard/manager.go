@@ -1,0 +1,401 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/storage"
+)
+
+const (
+	releaseTimeout = 2 * time.Second
+	openTimeout    = 10 * time.Second
+	closeTimeout   = 10 * time.Second
+	loadTimeout    = 10 * time.Second
+	minBackoff     = 50 * time.Millisecond
+	maxBackoff     = 2 * time.Second
+	idlePeriod     = 30 * time.Second
+	parallelOpens  = 16
+)
+
+// Options are what a Manager needs.
+type Options struct {
+	// Name and UID identify this pod among the ShardMap's members. Without a UID the name is enough.
+	Name, UID string
+	// Maps is followed by Run.
+	Maps *Maps
+	// Store opens shards.
+	Store storage.Store
+	// Release asks a previous owner to give a shard up to the owner of epoch.
+	Release func(ctx context.Context, address string, shard int32, epoch int64) error
+	// Stored is told how long each operation took to be stored. Optional.
+	Stored func(time.Duration)
+	// Logger takes what is worth knowing about take-overs.
+	Logger *slog.Logger
+}
+
+// Manager serves this pod's shards. It is safe for concurrent use.
+type Manager struct {
+	opts  Options
+	opens chan struct{}
+	wait  sync.WaitGroup
+
+	updates atomic.Int64
+
+	mu     sync.Mutex
+	shards map[int32]*owned
+	// floor holds, for each shard, the epoch of whoever asked for it last: this pod must not take it at a lower one.
+	floor map[int32]int64
+}
+
+// owned is one shard from the moment that the map gives it to this pod until it is closed.
+type owned struct {
+	assignment v1alpha1.ShardAssignment
+	cancel     context.CancelFunc
+	// ready is closed when documents can be opened, done when the shard is flushed and closed.
+	ready, done chan struct{}
+
+	mu        sync.Mutex
+	shard     storage.Shard
+	documents map[string]*opening
+	closed    bool
+}
+
+// opening is a document that is open or being opened.
+type opening struct {
+	ready    chan struct{}
+	document *document.Document
+	err      error
+}
+
+// NewManager returns a manager that owns nothing yet.
+func NewManager(opts Options) *Manager {
+	return &Manager{
+		opts: opts, opens: make(chan struct{}, parallelOpens),
+		shards: map[int32]*owned{}, floor: map[int32]int64{},
+	}
+}
+
+// Run follows the map until ctx ends; then it hands all shards over to nobody: it flushes and closes them.
+func (m *Manager) Run(ctx context.Context) {
+	// A shard is closed in order even when the process is told to stop: each one has a context of its own.
+	shards := context.WithoutCancel(ctx)
+	ticker := time.NewTicker(idlePeriod)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		current, changed := m.opts.Maps.Current()
+		if current != nil {
+			m.follow(shards, current)
+		}
+		select {
+		case <-changed:
+		case <-ticker.C:
+			m.closeIdle()
+		case <-ctx.Done():
+		}
+	}
+	m.mu.Lock()
+	for _, o := range m.shards {
+		o.cancel()
+	}
+	m.mu.Unlock()
+	m.wait.Wait()
+}
+
+// Owned returns the number of shards that the map gives to this pod and that it has not closed.
+func (m *Manager) Owned() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, o := range m.shards {
+		select {
+		case <-o.done:
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// Documents returns the number of open documents.
+func (m *Manager) Documents() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, o := range m.shards {
+		o.mu.Lock()
+		n += len(o.documents)
+		o.mu.Unlock()
+	}
+	return n
+}
+
+// Updates returns the number of operations that edges have sent since the start.
+func (m *Manager) Updates() int64 { return m.updates.Load() }
+
+// Release gives a shard up because another pod owns it at a higher epoch, and returns when it is flushed and closed.
+func (m *Manager) Release(ctx context.Context, shard int32, epoch int64) error {
+	m.mu.Lock()
+	m.floor[shard] = max(m.floor[shard], epoch)
+	o := m.shards[shard]
+	if o == nil || o.assignment.Epoch >= epoch {
+		m.mu.Unlock()
+		return nil
+	}
+	o.cancel()
+	m.mu.Unlock()
+	select {
+	case <-o.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *Manager) follow(ctx context.Context, current *Map) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range current.shards {
+		owner, ok := current.members[a.Owner]
+		mine := ok && owner.Name == m.opts.Name && (m.opts.UID == "" || owner.UID == m.opts.UID) &&
+			a.Epoch >= m.floor[a.Shard]
+		before := m.shards[a.Shard]
+		if before != nil && mine && before.assignment.Epoch == a.Epoch {
+			continue
+		}
+		if before != nil {
+			before.cancel()
+		}
+		if !mine {
+			delete(m.shards, a.Shard)
+			continue
+		}
+		own, cancel := context.WithCancel(ctx)
+		o := &owned{
+			assignment: a, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{}),
+			documents: map[string]*opening{},
+		}
+		m.shards[a.Shard] = o
+		previous := ""
+		if p, ok := current.members[a.PreviousOwner]; ok && p.Name != m.opts.Name {
+			previous = p.Address
+		}
+		m.wait.Go(func() {
+			defer close(o.done)
+			defer cancel()
+			if before != nil {
+				<-before.done
+			}
+			m.own(own, o, previous)
+		})
+	}
+}
+
+// own takes a shard over, serves it until ctx ends or somebody else has it, and closes it.
+func (m *Manager) own(ctx context.Context, o *owned, previous string) {
+	log := m.opts.Logger.With("shard", o.assignment.Shard, "epoch", o.assignment.Epoch)
+	start := time.Now()
+	if previous != "" {
+		release, cancel := context.WithTimeout(ctx, releaseTimeout)
+		if err := m.opts.Release(release, previous, o.assignment.Shard, o.assignment.Epoch); err != nil {
+			log.Warn("The previous owner did not release the shard; fencing it", "owner", o.assignment.PreviousOwner,
+				"error", err)
+		}
+		cancel()
+	}
+	shard, err := m.open(ctx, o.assignment, log)
+	if err != nil {
+		o.close()
+		return
+	}
+	o.mu.Lock()
+	o.shard = shard
+	o.mu.Unlock()
+	close(o.ready)
+	log.Debug("Serving the shard", "after", time.Since(start))
+	select {
+	case <-ctx.Done():
+	case <-shard.Fenced():
+		log.Info("The shard belongs to a newer owner; dropping it")
+	}
+	o.close()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := shard.Close(closing); err != nil && !errors.Is(err, storage.ErrFenced) {
+		log.Warn("The shard was closed before everything was flushed; the next owner reads it from the log", "error", err)
+	}
+}
+
+// open opens the shard in the stores, as often as it takes. It gives up when the shard belongs to somebody else.
+func (m *Manager) open(ctx context.Context, a v1alpha1.ShardAssignment, log *slog.Logger) (storage.Shard, error) {
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		select {
+		case m.opens <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		opening, cancel := context.WithTimeout(ctx, openTimeout)
+		shard, err := m.opts.Store.Open(opening, a.Shard, a.Epoch, m.opts.Name)
+		cancel()
+		<-m.opens
+		switch {
+		case err == nil:
+			return shard, nil
+		case errors.Is(err, storage.ErrFenced), errors.Is(err, storage.ErrClosed):
+			log.Info("The shard cannot be taken", "error", err)
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		log.Warn("The shard cannot be opened yet; trying again", "in", backoff, "error", err)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// close refuses further documents and tells everybody who is attached.
+func (o *owned) close() {
+	o.mu.Lock()
+	o.closed = true
+	documents := o.documents
+	o.documents = map[string]*opening{}
+	o.mu.Unlock()
+	o.cancel()
+	for _, d := range documents {
+		select {
+		case <-d.ready:
+			if d.document != nil {
+				d.document.Close()
+			}
+		default:
+			// Whoever opens it finds the shard closed.
+		}
+	}
+}
+
+func (m *Manager) closeIdle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, o := range m.shards {
+		o.mu.Lock()
+		for name, d := range o.documents {
+			select {
+			case <-d.ready:
+				if d.document.CloseIfIdle() {
+					delete(o.documents, name)
+				}
+			default:
+			}
+		}
+		o.mu.Unlock()
+	}
+}
+
+// errNotServed says that this pod does not serve the document.
+var errNotServed = errors.New("the document is not served here")
+
+// attach attaches to a document whose shard has an epoch, as far as the caller knows. It waits while this pod takes the
+// shard over or has not heard of it.
+func (m *Manager) attach(
+	ctx context.Context, name string, epoch int64, attach func(*document.Document) error,
+) error {
+	for {
+		current, changed := m.opts.Maps.Current()
+		a, _, ok := current.Assignment(name)
+		if !ok || a.Epoch < epoch {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		m.mu.Lock()
+		o := m.shards[a.Shard]
+		m.mu.Unlock()
+		if o == nil || o.assignment.Epoch < epoch {
+			if a.Owner != m.opts.Name {
+				return errNotServed
+			}
+			// Run is about to follow the map.
+			select {
+			case <-time.After(minBackoff):
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		select {
+		case <-o.ready:
+		case <-o.done:
+			return errNotServed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		d, err := m.document(ctx, o, name)
+		if err != nil {
+			return err
+		}
+		if err := attach(d); !errors.Is(err, document.ErrClosed) {
+			return err
+		}
+	}
+}
+
+// document opens a document once, however many ask for it.
+func (m *Manager) document(ctx context.Context, o *owned, name string) (*document.Document, error) {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return nil, errNotServed
+	}
+	d := o.documents[name]
+	if d != nil {
+		o.mu.Unlock()
+		select {
+		case <-d.ready:
+			return d.document, d.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	d = &opening{ready: make(chan struct{})}
+	o.documents[name] = d
+	shard := o.shard
+	o.mu.Unlock()
+
+	// Others may wait for this document too, so that it does not depend on who asked first.
+	loading, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+	stored, err := shard.Load(loading, name)
+	cancel()
+	var opened *document.Document
+	if err == nil {
+		opened, err = document.Open(name, stored, document.Options{
+			Shard: shard, Stored: m.opts.Stored, Logger: m.opts.Logger,
+		})
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil && o.closed {
+		err = errNotServed
+	}
+	if err != nil {
+		d.err = err
+		if o.documents[name] == d {
+			delete(o.documents, name)
+		}
+	} else {
+		d.document = opened
+	}
+	close(d.ready)
+	return d.document, d.err
+}

@@ -1,0 +1,206 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/peer"
+)
+
+const (
+	// edgeQueue is how much, in bytes, may wait for a slow edge before its link is cut.
+	edgeQueue = 128 << 20
+	// edgeSilence is how long an edge may be silent: it pings once a second.
+	edgeSilence = 6 * time.Second
+	// attachTimeout bounds how long an edge waits for a document; it asks again.
+	attachTimeout = 5 * time.Second
+	// contentChunk is about how many bytes of updates go into one frame.
+	contentChunk = 1 << 20
+)
+
+// Serve serves one edge until its link or ctx ends.
+func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &session{
+		manager: m, out: peer.NewQueue(edgeQueue, (*peer.Frame).Size), cut: cancel, channels: map[uint32]*channel{},
+	}
+	defer s.end()
+	frames := make(chan *peer.Frame)
+	// The receiver ends with the stream: gRPC ends it when Serve returns, the pipe with its context.
+	go func() {
+		defer cancel()
+		for {
+			f, err := edge.Recv()
+			if err != nil {
+				return
+			}
+			select {
+			case frames <- f:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	s.wait.Go(func() {
+		defer cancel()
+		for {
+			f, ok := s.out.Pop(ctx)
+			if !ok || edge.Send(f) != nil {
+				return
+			}
+		}
+	})
+	silence := time.NewTimer(edgeSilence)
+	defer silence.Stop()
+	for {
+		select {
+		case f := <-frames:
+			silence.Reset(edgeSilence)
+			s.handle(ctx, f)
+		case <-silence.C:
+			return errors.New("the edge is silent")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// session is one edge's link. Its mutex guards channels and is taken before any document's.
+type session struct {
+	manager *Manager
+	out     *peer.Queue[*peer.Frame]
+	cut     context.CancelFunc
+	wait    sync.WaitGroup
+
+	mu       sync.Mutex
+	channels map[uint32]*channel
+}
+
+// channel is one document on the link; attachment is nil while it is being attached.
+type channel struct {
+	attachment *document.Attachment
+	cancel     context.CancelFunc
+}
+
+func (s *session) end() {
+	s.cut()
+	s.wait.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.channels {
+		if c.attachment != nil {
+			c.attachment.Detach()
+		}
+	}
+}
+
+func (s *session) send(f *peer.Frame) {
+	if !s.out.Push(f) {
+		s.cut()
+	}
+}
+
+func (s *session) handle(ctx context.Context, f *peer.Frame) {
+	if f.Kind == peer.Ping {
+		s.send(&peer.Frame{Kind: peer.Pong})
+		return
+	}
+	s.mu.Lock()
+	c := s.channels[f.Channel]
+	var attachment *document.Attachment
+	if c != nil {
+		attachment = c.attachment
+	}
+	s.mu.Unlock()
+	switch {
+	case f.Kind == peer.Attach && c == nil:
+		s.attach(ctx, f)
+	case c == nil:
+	case f.Kind == peer.Detach:
+		s.mu.Lock()
+		delete(s.channels, f.Channel)
+		attachment = c.attachment
+		s.mu.Unlock()
+		c.cancel()
+		if attachment != nil {
+			attachment.Detach()
+		}
+	case attachment == nil || len(f.Parts) == 0:
+	case f.Kind == peer.Update:
+		s.manager.updates.Add(1)
+		attachment.Update(f.ID, f.Text, f.Parts[0], len(f.Parts) > 1)
+	case f.Kind == peer.Awareness:
+		if err := attachment.Awareness(f.Parts[0]); err != nil {
+			s.manager.opts.Logger.Warn("An edge sent malformed presence", "error", err)
+		}
+	case f.Kind == peer.Sync:
+		if err := attachment.Sync(f.ID, f.Parts[0]); err != nil {
+			s.manager.opts.Logger.Warn("An edge sent a malformed state vector", "error", err)
+		}
+	}
+}
+
+func (s *session) attach(ctx context.Context, f *peer.Frame) {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	c := &channel{cancel: cancel}
+	s.mu.Lock()
+	s.channels[f.Channel] = c
+	s.mu.Unlock()
+	s.wait.Go(func() {
+		defer cancel()
+		err := s.manager.attach(ctx, f.Text, int64(f.ID), func(d *document.Document) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.channels[f.Channel] != c {
+				return nil
+			}
+			attachment, err := d.Attach(sink{s, f.Channel})
+			c.attachment = attachment
+			return err
+		})
+		if err == nil {
+			return
+		}
+		s.mu.Lock()
+		if s.channels[f.Channel] == c {
+			delete(s.channels, f.Channel)
+		}
+		s.mu.Unlock()
+		if !errors.Is(err, errNotServed) && ctx.Err() == nil {
+			s.manager.opts.Logger.Warn("The document cannot be opened", "document", f.Text, "error", err)
+		}
+		s.send(&peer.Frame{Kind: peer.Refused, Channel: f.Channel})
+	})
+}
+
+// sink tells one edge of one document.
+type sink struct {
+	session *session
+	channel uint32
+}
+
+func (k sink) send(kind peer.Kind, id uint64, parts ...[]byte) {
+	k.session.send(&peer.Frame{Kind: kind, Channel: k.channel, ID: id, Parts: parts})
+}
+
+func (k sink) Attached(stateVector []byte) { k.send(peer.Attached, 0, stateVector) }
+func (k sink) Update(update []byte)        { k.send(peer.Update, 0, update) }
+func (k sink) Awareness(update []byte)     { k.send(peer.Awareness, 0, update) }
+func (k sink) Ack(id uint64)               { k.send(peer.Ack, id) }
+func (k sink) Rejected(id uint64)          { k.send(peer.Rejected, id) }
+func (k sink) Closed()                     { k.send(peer.Moved, 0) }
+
+func (k sink) Content(ref uint64, content document.Content) {
+	start, size := 0, 0
+	for i, u := range content.Updates {
+		size += len(u)
+		if size >= contentChunk || i == len(content.Updates)-1 {
+			k.send(peer.Content, ref, content.Updates[start:i+1]...)
+			start, size = i+1, 0
+		}
+	}
+	k.send(peer.ContentEnd, ref, content.StateVector, content.Awareness)
+}
