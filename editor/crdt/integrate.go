@@ -1,0 +1,690 @@
+package crdt
+
+import (
+	"slices"
+
+	"collab.dev/operator/editor/crdt/lib0"
+)
+
+// section is the structs of one client in an update that is being applied.
+type section struct {
+	client   uint64
+	from, to int // In applyScratch.wires; from moves as structs are applied.
+}
+
+// applyScratch is what applying an update needs; it is kept for the next one.
+type applyScratch struct {
+	wires    []wire
+	sections []section
+	byClient map[uint64]int // The index in sections, once there are many.
+	deletes  deleteSet
+	stack    []int
+	v1       decoderV1
+	reader   structReader
+	busy     bool
+}
+
+const manySections = 8
+
+// maxKept bounds the structs for which a document keeps scratch space between updates.
+const maxKept = 64
+
+// decode reads a whole update into the scratch space. It changes nothing else.
+func (a *applyScratch) decode(dec structDecoder, size int) error {
+	aux := a.reader.aux[:0]
+	a.reader = newStructReader(dec, size)
+	a.reader.aux = aux
+	a.wires, a.sections, a.deletes = a.wires[:0], a.sections[:0], a.deletes[:0]
+	var w wire
+	for a.reader.next(&w) {
+		n := len(a.sections)
+		if n == 0 || a.sections[n-1].client != w.client {
+			a.sections = append(a.sections, section{client: w.client, from: len(a.wires)})
+			n++
+		}
+		a.wires = append(a.wires, w)
+		a.sections[n-1].to = len(a.wires)
+	}
+	if a.reader.err != nil {
+		return a.reader.err
+	}
+	var err error
+	if a.deletes, err = readDeleteSet(dec, a.deletes); err != nil {
+		return err
+	}
+	a.arrange()
+	return nil
+}
+
+// arrange sorts the sections by client, the highest last, which is where integration starts. Sections of the same
+// client, which no peer should write, become one.
+func (a *applyScratch) arrange() {
+	if len(a.sections) < 2 {
+		return
+	}
+	slices.SortStableFunc(a.sections, func(x, y section) int {
+		switch {
+		case x.client < y.client:
+			return -1
+		case x.client > y.client:
+			return 1
+		}
+		return 0
+	})
+	for i := 1; i < len(a.sections); i++ {
+		if a.sections[i].client == a.sections[i-1].client {
+			a.join()
+			break
+		}
+	}
+	if len(a.sections) > manySections {
+		a.byClient = make(map[uint64]int, len(a.sections))
+		for i := range a.sections {
+			a.byClient[a.sections[i].client] = i
+		}
+	}
+}
+
+// join rewrites the structs so that each client has one section.
+func (a *applyScratch) join() {
+	wires := make([]wire, 0, len(a.wires))
+	var sections []section
+	for _, s := range a.sections {
+		from := len(wires)
+		wires = append(wires, a.wires[s.from:s.to]...)
+		if n := len(sections); n > 0 && sections[n-1].client == s.client {
+			sections[n-1].to = len(wires)
+			continue
+		}
+		sections = append(sections, section{s.client, from, len(wires)})
+	}
+	a.wires, a.sections = wires, sections
+}
+
+func (a *applyScratch) section(client uint64) *section {
+	if len(a.sections) > manySections {
+		if i, ok := a.byClient[client]; ok {
+			return &a.sections[i]
+		}
+		return nil
+	}
+	for i := range a.sections {
+		if a.sections[i].client == client {
+			return &a.sections[i]
+		}
+	}
+	return nil
+}
+
+// release lets go of the update and of scratch space that only a large one needs.
+func (a *applyScratch) release() {
+	if cap(a.wires) > maxKept {
+		*a = applyScratch{}
+		return
+	}
+	clear(a.wires)
+	clear(a.reader.aux)
+	a.v1.d = lib0.Decoder{}
+	a.byClient = nil
+	a.busy = false
+}
+
+// ApplyUpdate integrates an update in format v1; origin is handed to observers. Parts that build upon something that
+// is missing wait until that arrives. On an error, which wraps ErrInvalidUpdate, the document is unchanged.
+func (d *Doc) ApplyUpdate(update []byte, origin any) error {
+	a := d.takeScratch()
+	a.v1.d = lib0.NewDecoder(update)
+	return d.apply(a, &a.v1, len(update), origin)
+}
+
+// ApplyUpdateV2 is ApplyUpdate for format v2.
+func (d *Doc) ApplyUpdateV2(update []byte, origin any) error {
+	return d.apply(d.takeScratch(), newDecoderV2(update), len(update), origin)
+}
+
+// takeScratch returns the document's scratch space, or a new one where an observer applies an update in turn.
+func (d *Doc) takeScratch() *applyScratch {
+	if d.reader.busy {
+		return &applyScratch{}
+	}
+	d.reader.busy = true
+	return &d.reader
+}
+
+func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) error {
+	defer a.release()
+	if err := a.decode(dec, size); err != nil {
+		return err
+	}
+	if d.tx != nil {
+		d.tx.local = false
+		d.integrateUpdate(d.tx, a)
+		return nil
+	}
+	tx := d.begin(origin, false)
+	d.integrateUpdate(tx, a)
+	d.end(tx)
+	return nil
+}
+
+// integrateUpdate brings a decoded update into the document. It cannot fail.
+func (d *Doc) integrateUpdate(tx *Transaction, a *applyScratch) {
+	rest := d.integrateStructs(tx, a)
+	retry := false
+	if p := d.pending; p != nil {
+		for client, clock := range p.missing {
+			if clock < int64(d.stateOf(client)) {
+				retry = true
+				break
+			}
+		}
+		if rest != nil {
+			p.add(rest)
+		}
+	} else {
+		d.pending = rest
+	}
+	unapplied := d.applyDeletes(tx, a.deletes)
+	if d.pendingDelete != nil {
+		dec := newDecoderV2(d.pendingDelete)
+		dec.rest().VarUint() // No structs.
+		waiting, err := readDeleteSet(dec, nil)
+		if err == nil {
+			unapplied = append(unapplied, d.applyDeletes(tx, waiting)...)
+		}
+	}
+	d.pendingDelete = encodeDeletesV2(unapplied)
+	if retry {
+		update := d.pending.update
+		d.pending = nil
+		again := &applyScratch{}
+		if err := again.decode(newDecoderV2(update), len(update)); err == nil {
+			d.integrateUpdate(tx, again)
+		}
+	}
+}
+
+// integrateStructs integrates what it can, in the order of causes and effects, and returns the rest.
+func (d *Doc) integrateStructs(tx *Transaction, a *applyScratch) *pendingStructs {
+	var rest *pendingStructs
+	var wires [][]wire // What could not be integrated, by client.
+	stack := a.stack[:0]
+	current := len(a.sections) - 1
+	// giveUp moves the structs on the stack, and what follows them, to the rest.
+	giveUp := func(client uint64, clock int64) {
+		if rest == nil {
+			rest = &pendingStructs{missing: map[uint64]int64{}}
+		}
+		rest.require(client, clock)
+		for _, i := range stack {
+			s := a.section(a.wires[i].client)
+			from := min(i, s.from)
+			if s.to > from {
+				wires = append(wires, a.wires[from:s.to])
+			}
+			s.from, s.to = 0, 0
+		}
+		stack = stack[:0]
+	}
+	next := -1
+	for {
+		if next < 0 {
+			if n := len(stack); n > 0 {
+				next = stack[n-1]
+				stack = stack[:n-1]
+			} else {
+				for current >= 0 && a.sections[current].from == a.sections[current].to {
+					current--
+				}
+				if current < 0 {
+					break
+				}
+				next = a.sections[current].from
+				a.sections[current].from++
+			}
+		}
+		w := &a.wires[next]
+		at := next
+		next = -1
+		if w.kind == kindSkip {
+			continue
+		}
+		state := d.stateOf(w.client)
+		if state < w.clock {
+			stack = append(stack, at)
+			giveUp(w.client, int64(w.clock)-1)
+			continue
+		}
+		if state >= w.end() {
+			continue // Known already.
+		}
+		if missing, ok := d.missing(w); ok {
+			stack = append(stack, at)
+			s := a.section(missing)
+			if s == nil || s.from == s.to {
+				giveUp(missing, int64(d.stateOf(missing)))
+				continue
+			}
+			next = s.from
+			s.from++
+			continue
+		}
+		d.integrateWire(tx, w, a.reader.aux, state-w.clock)
+	}
+	a.stack = stack
+	if rest != nil {
+		rest.update = encodeWiresV2(wires, a.reader.aux)
+	}
+	return rest
+}
+
+// missing returns a client of which the struct needs more than the document has.
+func (d *Doc) missing(w *wire) (uint64, bool) {
+	if w.flags&(wireOrigin|wireParent) != 0 && w.originClient != w.client &&
+		w.originClock >= d.stateOf(w.originClient) {
+		return w.originClient, true
+	}
+	if w.flags&wireRight != 0 && w.rightClient != w.client && w.rightClock >= d.stateOf(w.rightClient) {
+		return w.rightClient, true
+	}
+	return 0, false
+}
+
+// integrateWire adds the struct, without its first offset clocks, to the document, which has all that it refers to.
+func (d *Doc) integrateWire(tx *Transaction, w *wire, aux []wireAux, offset uint32) {
+	c := d.makeClient(w.client)
+	if w.kind == kindGC {
+		d.addGC(tx, c, w.clock+offset, w.length-offset)
+		return
+	}
+	it := item{
+		clock: w.clock + offset, length: w.length - offset, client: c,
+		originClient: noClient, rightClient: noClient, kind: w.kind,
+	}
+	collected := false
+	if w.flags&wireOrigin != 0 {
+		it.originClient, _ = d.clientOf(w.originClient)
+		it.originClock = w.originClock
+		it.left = d.cleanEnd(tx, it.originClient, it.originClock)
+		collected = d.item(it.left).kind == kindGC
+	}
+	if w.flags&wireRight != 0 {
+		it.rightClient, _ = d.clientOf(w.rightClient)
+		it.rightClock = w.rightClock
+		it.right = d.cleanStart(tx, it.rightClient, it.rightClock)
+		collected = collected || d.item(it.right).kind == kindGC
+	}
+	switch {
+	case collected:
+	case w.flags&wireRoot != 0:
+		it.place = d.placeOf(d.rootNode(d.keys.intern(aux[w.aux-1].root)), w, aux)
+	case w.flags&wireParent != 0:
+		pc, _ := d.clientOf(w.originClient)
+		if parent := d.item(d.find(pc, w.originClock)); parent.kind == kindType {
+			it.place = d.placeOf(nodeRef(parent.content), w, aux)
+		}
+	case it.left != 0:
+		it.place = d.item(it.left).place
+	case it.right != 0:
+		it.place = d.item(it.right).place
+	}
+	if offset > 0 {
+		it.left = d.cleanEnd(tx, c, it.clock-1)
+		it.originClient, it.originClock = c, it.clock-1
+		collected = collected || d.item(it.left).kind == kindGC
+	}
+	if collected || it.place == noPlace {
+		d.addGC(tx, c, it.clock, it.length)
+		return
+	}
+	if d.extend(tx, &it, w, offset) {
+		return
+	}
+	d.storeWire(&it, w, aux, offset)
+	r := ref(d.items.alloc())
+	*d.item(r) = it
+	d.integrate(tx, r)
+}
+
+// placeOf returns the place of a struct whose parent is n.
+func (d *Doc) placeOf(n nodeRef, w *wire, aux []wireAux) place {
+	if w.flags&wireSub == 0 {
+		return listPlace(n)
+	}
+	return entryPlace(d.makeEntry(n, d.keys.intern(aux[w.aux-1].sub)))
+}
+
+// extend adds a string to the item on its left where the two are sure to be merged by the end of the transaction: what
+// somebody types becomes part of the last item without an item of its own.
+func (d *Doc) extend(tx *Transaction, it *item, w *wire, offset uint32) bool {
+	if it.kind != kindString || it.left == 0 || d.listeners.observing() {
+		return false
+	}
+	left := d.item(it.left)
+	if left.kind != kindString || left.client != it.client || left.end() != it.clock ||
+		it.originClient != left.client || it.originClock != left.end()-1 || left.right != it.right ||
+		left.deleted() || left.rightClient != it.rightClient || left.rightClock != it.rightClock ||
+		left.place.isEntry() {
+		return false
+	}
+	n := left.place.list()
+	nd := d.node(n)
+	if nd.item != 0 && d.item(nd.item).deleted() {
+		return false
+	}
+	c := d.clients[it.client]
+	tx.touch(it.client, c)
+	c.storeString(cutString(w.data, offset))
+	left.length += it.length
+	c.state += it.length
+	nd.length += it.length
+	d.indexGrown(n, it.left, int(it.length))
+	tx.markChanged(left.place)
+	return true
+}
+
+// storeWire copies the content of the struct from offset on into the document.
+func (d *Doc) storeWire(it *item, w *wire, aux []wireAux, offset uint32) {
+	c := d.clients[it.client]
+	switch w.kind {
+	case kindString:
+		it.content = c.storeString(cutString(w.data, offset))
+		return
+	case kindType:
+		n := nodeRef(d.nodes.alloc())
+		name := keyRef(0)
+		if w.aux != 0 {
+			name = d.keys.intern(aux[w.aux-1].key)
+		}
+		*d.node(n) = node{kind: w.typeKind, name: name}
+		it.content = uint32(n)
+		return
+	case kindDoc:
+		it.content = uint32(len(d.subdocs))
+		d.subdocs = append(d.subdocs, subdocFromWire(string(aux[w.aux-1].key), w.data))
+		return
+	}
+	it.content = uint32(len(c.blob))
+	switch w.kind {
+	case kindAny:
+		c.blob = append(c.blob, cutValues(w.data, offset)...)
+	case kindJSON:
+		c.blob = append(c.blob, cutTexts(w.data, offset)...)
+	case kindBinary:
+		c.blob = lib0.AppendVarBytes(c.blob, w.data)
+	case kindEmbed:
+		c.blob = append(c.blob, w.data...)
+	case kindFormat:
+		c.blob = lib0.AppendVarUint(c.blob, uint64(d.keys.intern(aux[w.aux-1].key)))
+		c.blob = append(c.blob, w.data...)
+	}
+}
+
+// touch notes that the transaction adds structs of a client.
+func (tx *Transaction) touch(index uint32, c *client) {
+	if c.beforeSeq != tx.sequence {
+		c.beforeSeq, c.before = tx.sequence, c.state
+		tx.touched = append(tx.touched, touched{index, c.state})
+	}
+}
+
+// addGC adds a garbage collected range.
+func (d *Doc) addGC(tx *Transaction, index, clock, length uint32) {
+	r := ref(d.items.alloc())
+	*d.item(r) = item{
+		clock: clock, length: length, client: index, kind: kindGC,
+		originClient: noClient, rightClient: noClient,
+	}
+	d.addStruct(tx, r)
+}
+
+// addStruct appends the item to its client's structs.
+func (d *Doc) addStruct(tx *Transaction, r ref) {
+	it := d.item(r)
+	c := d.clients[it.client]
+	tx.touch(it.client, c)
+	c.structs.append(it.clock, r)
+	c.state = it.end()
+}
+
+// conflictScratch remembers the items that an integration passed: each by the number of its turn.
+type conflictScratch struct {
+	few  []ref
+	many map[ref]int
+}
+
+const manyConflicts = 16
+
+func (s *conflictScratch) reset() {
+	s.few = s.few[:0]
+	if len(s.many) > 0 {
+		s.many = nil
+	}
+}
+
+func (s *conflictScratch) add(r ref) {
+	s.few = append(s.few, r)
+	switch n := len(s.few); {
+	case n == manyConflicts:
+		s.many = make(map[ref]int, 4*manyConflicts)
+		for i, r := range s.few {
+			s.many[r] = i
+		}
+	case n > manyConflicts:
+		s.many[r] = n - 1
+	}
+}
+
+// turn returns the number of r's turn, or -1.
+func (s *conflictScratch) turn(r ref) int {
+	if len(s.few) < manyConflicts {
+		return slices.Index(s.few, r)
+	}
+	if i, ok := s.many[r]; ok {
+		return i
+	}
+	return -1
+}
+
+// integrate links the item, whose left and right are what its origins name, into its place.
+func (d *Doc) integrate(tx *Transaction, r ref) {
+	it := d.item(r)
+	if it.left == 0 && (it.right == 0 || d.item(it.right).left != 0) ||
+		it.left != 0 && d.item(it.left).right != it.right {
+		it.left = d.resolveConflict(it)
+	}
+	if it.left != 0 {
+		left := d.item(it.left)
+		it.right = left.right
+		left.right = r
+	} else {
+		it.right = d.firstOf(it.place)
+		if !it.place.isEntry() {
+			d.node(it.place.list()).start = r
+		}
+	}
+	if it.right != 0 {
+		d.item(it.right).left = r
+	} else {
+		d.setLast(it.place, r)
+		if it.place.isEntry() && it.left != 0 {
+			d.deleteItem(tx, it.left) // It was the value of the entry until now.
+		}
+	}
+	if !it.place.isEntry() {
+		if it.kind.countable() {
+			d.node(it.place.list()).length += it.length
+		}
+		d.indexInserted(it.place.list(), r)
+	}
+	d.addStruct(tx, r)
+	switch it.kind {
+	case kindDeleted:
+		it.flags |= flagDeleted
+		tx.deletes = append(tx.deletes, deleteRange{d.clients[it.client].id, it.clock, it.length})
+	case kindType:
+		d.node(nodeRef(it.content)).item = r
+	case kindFormat:
+		d.node(d.nodeOf(it.place)).hasFormatting = true
+	case kindDoc:
+		d.integrateSubdoc(tx, it)
+	}
+	tx.markChanged(it.place)
+	holder := d.node(d.nodeOf(it.place)).item
+	if holder != 0 && d.item(holder).deleted() || it.place.isEntry() && it.right != 0 {
+		d.deleteItem(tx, r)
+	}
+}
+
+// firstOf returns the first item of a place.
+func (d *Doc) firstOf(p place) ref {
+	if !p.isEntry() {
+		return d.node(p.list()).start
+	}
+	r := d.entry(p.entry()).item
+	for r != 0 && d.item(r).left != 0 {
+		r = d.item(r).left
+	}
+	return r
+}
+
+// resolveConflict returns the item behind which it belongs among those that were inserted at the same place
+// concurrently. This is the algorithm YATA as Yjs implements it.
+func (d *Doc) resolveConflict(it *item) ref {
+	left := it.left
+	var o ref
+	if left != 0 {
+		o = d.item(left).right
+	} else {
+		o = d.firstOf(it.place)
+	}
+	passed := &d.conflicts
+	passed.reset()
+	conflicting := 0 // Items conflict whose turn is not before this one.
+	id := d.clients[it.client].id
+	for o != 0 && o != it.right {
+		passed.add(o)
+		other := d.item(o)
+		if it.originClient == other.originClient && (!it.hasOrigin() || it.originClock == other.originClock) {
+			if d.clients[other.client].id < id {
+				left = o
+				conflicting = len(passed.few)
+			} else if it.rightClient == other.rightClient &&
+				(!it.hasRightOrigin() || it.rightClock == other.rightClock) {
+				break
+			}
+		} else {
+			if !other.hasOrigin() {
+				break
+			}
+			turn := passed.turn(d.find(other.originClient, other.originClock))
+			if turn < 0 {
+				break
+			}
+			if turn < conflicting {
+				left = o
+				conflicting = len(passed.few)
+			}
+		}
+		o = other.right
+	}
+	return left
+}
+
+// applyDeletes deletes the ranges, as far as the document has them, and returns the others.
+func (d *Doc) applyDeletes(tx *Transaction, set deleteSet) (unapplied deleteSet) {
+	for _, r := range set {
+		index, ok := d.clientOf(r.client)
+		state := uint32(0)
+		if ok {
+			state = d.clients[index].state
+		}
+		if r.clock >= state {
+			unapplied = append(unapplied, r)
+			continue
+		}
+		if r.end() > state {
+			unapplied = append(unapplied, deleteRange{r.client, state, r.end() - state})
+		}
+		d.deleteRange(tx, index, r.clock, min(r.end(), state))
+	}
+	return unapplied
+}
+
+// deleteRange deletes the items in a range of clocks, all of which exist.
+func (d *Doc) deleteRange(tx *Transaction, index, clock, end uint32) {
+	c := d.clients[index]
+	for clock < end {
+		s := c.structs.find(clock)
+		r := c.structs.at(s)
+		it := d.item(r)
+		if it.deleted() {
+			clock = it.end()
+			continue
+		}
+		if it.clock < clock {
+			r = d.split(tx, s, r, clock-it.clock)
+			it = d.item(r)
+			s = c.structs.find(clock)
+		}
+		if end < it.end() {
+			d.split(tx, s, r, end-it.clock)
+		}
+		clock = it.end()
+		d.deleteItem(tx, r)
+	}
+}
+
+// deleteItem marks an item as deleted, and what it contains.
+func (d *Doc) deleteItem(tx *Transaction, r ref) {
+	if d.item(r).deleted() {
+		return
+	}
+	d.markDeleted(tx, r)
+	if d.item(r).kind != kindType {
+		return
+	}
+	// Types nest as deeply as a peer likes, so this does not recurse.
+	pending := []nodeRef{nodeRef(d.item(r).content)}
+	visit := func(r ref) {
+		it := d.item(r)
+		if it.deleted() {
+			if it.clock < tx.before(it.client) {
+				// It becomes part of the garbage of its parent, and can be merged with that.
+				tx.merge = append(tx.merge, id{it.client, it.clock})
+			}
+			return
+		}
+		d.markDeleted(tx, r)
+		if it.kind == kindType {
+			pending = append(pending, nodeRef(it.content))
+		}
+	}
+	for len(pending) > 0 {
+		nd := d.node(pending[len(pending)-1])
+		pending = pending[:len(pending)-1]
+		for r := nd.start; r != 0; r = d.item(r).right {
+			visit(r)
+		}
+		for e := nd.firstEntry; e != 0; e = d.entry(e).next {
+			if r := d.entry(e).item; r != 0 {
+				visit(r)
+			}
+		}
+	}
+}
+
+// markDeleted marks a single item as deleted.
+func (d *Doc) markDeleted(tx *Transaction, r ref) {
+	it := d.item(r)
+	if !it.place.isEntry() && it.kind.countable() {
+		d.node(it.place.list()).length -= it.length
+		d.indexHidden(it.place.list(), r)
+	}
+	it.flags |= flagDeleted
+	tx.deletes = append(tx.deletes, deleteRange{d.clients[it.client].id, it.clock, it.length})
+	tx.markChanged(it.place)
+	if it.kind == kindDoc {
+		d.deleteSubdoc(tx, it)
+	}
+}
