@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,7 +46,7 @@ type Applier struct {
 	manager client.FieldOwner
 
 	mu      sync.Mutex
-	applied map[key]record
+	applied map[key]*record
 }
 
 type key struct {
@@ -57,14 +58,17 @@ type key struct {
 type record struct {
 	uid     types.UID
 	version string
-	// desired is the hash of what was applied, result that of the object which came of it.
-	desired, result [sha256.Size]byte
+	// desired is the hash of what was applied.
+	desired [sha256.Size]byte
+	// result is the hash of what came of it, nil until the cache has shown it. The answer to the apply does not tell:
+	// the cache's encoding leaves fields out that JSON has.
+	result atomic.Pointer[[sha256.Size]byte]
 }
 
 // New makes an Applier that writes as the given field manager. The client reads from a cache, which need not hold
 // objects that are not ours; live reads from the API server.
 func New(c client.Client, live client.Reader, manager string) *Applier {
-	return &Applier{client: c, live: live, manager: client.FieldOwner(manager), applied: map[key]record{}}
+	return &Applier{client: c, live: live, manager: client.FieldOwner(manager), applied: map[key]*record{}}
 }
 
 // Apply makes the object what desired says, if it does not exist or is controlled by owner. Fields that desired does
@@ -107,14 +111,7 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired runtim
 		client.ForceOwnership); err != nil {
 		return Unchanged, fmt.Errorf("apply %s %s: %w", id.kind.Kind, id.name.Name, err)
 	}
-	result, err := a.typed(object)
-	if err != nil {
-		return Unchanged, err
-	}
-	now := record{uid: result.GetUID(), version: result.GetResourceVersion(), desired: wanted}
-	if now.result, err = hashObject(result); err != nil {
-		return Unchanged, err
-	}
+	now := &record{uid: object.GetUID(), version: object.GetResourceVersion(), desired: wanted}
 	a.mu.Lock()
 	a.applied[id] = now
 	a.mu.Unlock()
@@ -142,7 +139,7 @@ func (a *Applier) Forget(drop func(types.NamespacedName) bool) {
 	}
 }
 
-func (a *Applier) recall(id key) (record, bool) {
+func (a *Applier) recall(id key) (*record, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, known := a.applied[id]
@@ -180,27 +177,24 @@ func (a *Applier) observe(ctx context.Context, id key) (client.Object, error) {
 }
 
 // covers says whether the object is what came of the last apply, or something older that a lagging cache still shows.
-func (r record) covers(present client.Object) (bool, error) {
+func (r *record) covers(present client.Object) (bool, error) {
 	if _, partial := present.(*metav1.PartialObjectMetadata); partial {
 		return false, nil
 	}
-	if order, err := resourceversion.CompareResourceVersion(present.GetResourceVersion(), r.version); err == nil &&
-		order < 0 {
+	order, err := resourceversion.CompareResourceVersion(present.GetResourceVersion(), r.version)
+	if err == nil && order < 0 {
 		return true, nil
 	}
-	now, err := hashObject(present)
-	return now == r.result, err
-}
-
-func (a *Applier) typed(object *unstructured.Unstructured) (client.Object, error) {
-	empty, err := a.client.Scheme().New(object.GroupVersionKind())
-	if err != nil {
-		return nil, fmt.Errorf("%s is not in the scheme: %w", object.GroupVersionKind(), err)
+	now, hashErr := hashObject(present)
+	if hashErr != nil {
+		return false, hashErr
 	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, empty); err != nil {
-		return nil, fmt.Errorf("decode %s %s: %w", object.GetKind(), object.GetName(), err)
+	if err == nil && order == 0 {
+		r.result.Store(&now)
+		return true, nil
 	}
-	return empty.(client.Object), nil
+	result := r.result.Load()
+	return result != nil && *result == now, nil
 }
 
 func foreign(id key, present client.Object) error {

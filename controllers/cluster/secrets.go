@@ -1,0 +1,189 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"math/big"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/controllers/apply"
+	"collab.dev/operator/controllers/child"
+)
+
+const (
+	passwordLength   = 32
+	passwordAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+)
+
+// secret is a Secret whose content is generated once.
+type secret struct {
+	name      string
+	component child.Component
+	kind      corev1.SecretType
+	// retain says that the Secret outlives its CollabCluster.
+	retain bool
+	// fill returns the content that the Secret should have, given what it has. It must not change its argument.
+	fill func(present map[string][]byte) (map[string][]byte, error)
+}
+
+// ensureSecret creates or completes a Secret and returns its content. Unlike other children a Secret is written with
+// create and with update under a resourceVersion, never by a forced apply: a password cannot be computed anew, so that
+// an operator with a stale cache, or a second one that still believes it leads, must fail here rather than overwrite.
+func (r *Reconciler) ensureSecret(
+	ctx context.Context, cluster *v1alpha1.CollabCluster, want secret,
+) (map[string][]byte, apply.Outcome, error) {
+	present, err := r.readSecret(ctx, types.NamespacedName{Namespace: cluster.Namespace, Name: want.name})
+	if err != nil {
+		return nil, apply.Unchanged, err
+	}
+	if present == nil {
+		present = &corev1.Secret{Type: want.kind}
+		present.Namespace, present.Name = cluster.Namespace, want.name
+		if err := r.complete(cluster, present, want); err != nil {
+			return nil, apply.Unchanged, err
+		}
+		if err := r.Client.Create(ctx, present, client.FieldOwner(child.ManagedBy)); err != nil {
+			return nil, apply.Unchanged, fmt.Errorf("create Secret %s: %w", want.name, err)
+		}
+		return present.Data, apply.Created, nil
+	}
+
+	// A Secret that was retained has no controller; whether it is ours is then told by its labels.
+	controller := metav1.GetControllerOfNoCopy(present)
+	labels := child.Labels(cluster.Name, want.component)
+	labelled := present.Labels[child.LabelManagedBy] == labels[child.LabelManagedBy] &&
+		present.Labels[child.LabelInstance] == labels[child.LabelInstance]
+	switch {
+	case controller != nil && controller.UID != cluster.UID:
+		return nil, apply.Unchanged, fmt.Errorf("Secret %s %w: it is controlled by %s %s",
+			want.name, apply.ErrForeign, controller.Kind, controller.Name)
+	case controller == nil && !labelled:
+		return nil, apply.Unchanged, fmt.Errorf("Secret %s %w: it was not created by this operator",
+			want.name, apply.ErrForeign)
+	case present.DeletionTimestamp != nil:
+		return nil, apply.Unchanged, fmt.Errorf("Secret %s is being deleted; it is created anew when it is gone", want.name)
+	}
+	completed := present.DeepCopy()
+	if err := r.complete(cluster, completed, want); err != nil {
+		return nil, apply.Unchanged, err
+	}
+	if equality.Semantic.DeepEqual(present, completed) {
+		return present.Data, apply.Unchanged, nil
+	}
+	if err := r.Client.Update(ctx, completed, client.FieldOwner(child.ManagedBy)); err != nil {
+		return nil, apply.Unchanged, fmt.Errorf("update Secret %s: %w", want.name, err)
+	}
+	return completed.Data, apply.Updated, nil
+}
+
+// readSecret reads from the cache, and from the API server what the cache does not have: content that is overlooked
+// would be generated a second time. It returns nil if the Secret does not exist.
+func (r *Reconciler) readSecret(ctx context.Context, name types.NamespacedName) (*corev1.Secret, error) {
+	for _, reader := range []client.Reader{r.Client, r.Live} {
+		present := &corev1.Secret{}
+		err := reader.Get(ctx, name, present)
+		if err == nil {
+			return present, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("read Secret %s: %w", name.Name, err)
+		}
+	}
+	return nil, nil
+}
+
+// complete brings labels, owner and content of a Secret to what they should be, in memory.
+func (r *Reconciler) complete(cluster *v1alpha1.CollabCluster, object *corev1.Secret, want secret) error {
+	if object.Labels == nil {
+		object.Labels = map[string]string{}
+	}
+	maps.Copy(object.Labels, child.Labels(cluster.Name, want.component))
+	var err error
+	switch owned := metav1.IsControlledBy(object, cluster); {
+	case want.retain && owned:
+		err = controllerutil.RemoveControllerReference(cluster, object, r.Client.Scheme())
+	case !want.retain && !owned:
+		err = controllerutil.SetControllerReference(cluster, object, r.Client.Scheme())
+	}
+	if err != nil {
+		return fmt.Errorf("set the owner of Secret %s: %w", want.name, err)
+	}
+	object.Data, err = want.fill(object.Data)
+	return err
+}
+
+// credentials are the passwords of a component. What is there stays; a missing one is generated.
+func credentials(cluster *v1alpha1.CollabCluster, component child.Component, keys []string) secret {
+	return secret{
+		name:      child.CredentialsSecret(cluster.Name, component),
+		component: component,
+		kind:      corev1.SecretTypeOpaque,
+		retain:    retains(cluster),
+		fill: func(present map[string][]byte) (map[string][]byte, error) {
+			filled := maps.Clone(present)
+			for _, key := range keys {
+				if len(filled[key]) > 0 {
+					continue
+				}
+				password, err := newPassword()
+				if err != nil {
+					return nil, err
+				}
+				if filled == nil {
+					filled = map[string][]byte{}
+				}
+				filled[key] = []byte(password)
+			}
+			return filled, nil
+		},
+	}
+}
+
+func newPassword() (string, error) {
+	var password strings.Builder
+	for range passwordLength {
+		index, err := rand.Int(rand.Reader, big.NewInt(int64(len(passwordAlphabet))))
+		if err != nil {
+			return "", fmt.Errorf("generate a password: %w", err)
+		}
+		password.WriteByte(passwordAlphabet[index.Int64()])
+	}
+	return password.String(), nil
+}
+
+// ensurePeerTLS makes the authority of the cluster's peer link and the certificate that its editor pods mount.
+func (r *Reconciler) ensurePeerTLS(ctx context.Context, cluster *v1alpha1.CollabCluster) (apply.Outcome, error) {
+	name := PeerName(cluster.Name, cluster.Namespace)
+	ca, _, err := r.ensureSecret(ctx, cluster, secret{
+		name: cluster.Name + "-peer-ca", component: child.Editor, kind: corev1.SecretTypeOpaque,
+		fill: func(present map[string][]byte) (map[string][]byte, error) {
+			return authority(present, name, r.Clock.Now())
+		},
+	})
+	if err != nil {
+		return apply.Unchanged, err
+	}
+	_, outcome, err := r.ensureSecret(ctx, cluster, secret{
+		name: child.PeerTLSSecret(cluster.Name), component: child.Editor, kind: corev1.SecretTypeTLS,
+		fill: func(present map[string][]byte) (map[string][]byte, error) {
+			return peerCertificate(present, ca, name, r.Clock.Now())
+		},
+	})
+	return outcome, err
+}
+
+// retains says whether the data of the cluster outlives it.
+func retains(cluster *v1alpha1.CollabCluster) bool {
+	return cluster.Spec.DeletionPolicy != v1alpha1.DeletionDelete
+}
