@@ -4,18 +4,19 @@
 package sharding
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -33,12 +34,13 @@ import (
 
 	"collab.dev/operator/api/v1alpha1"
 	"collab.dev/operator/controllers/child"
+	"collab.dev/operator/controllers/editor"
 	"collab.dev/operator/controllers/sharding/assignment"
 )
 
 const (
-	// plannedMoves is how many shards are moved between live pods at once, and movePause the time between two such
-	// batches: a pod with 256 shards is emptied in two seconds, and a new one is not hit by all of them together.
+	// plannedMoves is how many shards are moved between live pods at once, and movePause the least time between two
+	// such batches: a pod with 256 shards is emptied in two seconds, and a new one is not hit by all of them together.
 	plannedMoves = 32
 	movePause    = 250 * time.Millisecond
 
@@ -46,9 +48,6 @@ const (
 	epochsPause = 2 * time.Second
 	// conflictPause lets the cache catch up with a ShardMap that somebody else has written.
 	conflictPause = 50 * time.Millisecond
-
-	// defaultShards is the number of shards where the spec names none.
-	defaultShards = 256
 
 	// restartsAnnotation on a ShardMap holds the container restarts of those members that had any, as a JSON object:
 	// with the UID they tell whether a member is still the process that the shards were given to.
@@ -67,6 +66,10 @@ type Reconciler struct {
 	InternalPort int
 
 	detector *Detector
+
+	mutex sync.Mutex
+	// moved is when shards of a cluster were last moved by plan.
+	moved map[types.NamespacedName]time.Time
 }
 
 // +kubebuilder:rbac:groups=collab.dev,resources=collabclusters,verbs=get;list;watch
@@ -127,6 +130,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("reading the CollabCluster: %w", err)
 	} else if err != nil || cluster.DeletionTimestamp != nil {
 		r.detector.Watch(request.NamespacedName, nil)
+		r.remember(request.NamespacedName, 0)
 		return ctrl.Result{}, nil
 	}
 
@@ -154,16 +158,14 @@ func (r *Reconciler) create(ctx context.Context, cluster *v1alpha1.CollabCluster
 		log.FromContext(ctx).Info("The shard map waits for PostgreSQL to tell the epochs it has seen", "cause", err.Error())
 		return ctrl.Result{RequeueAfter: epochsPause}, nil
 	}
-	count := defaultShards
-	if s := cluster.Spec.Sharding; s != nil && s.Shards != nil {
-		count = int(*s.Shards)
-	}
+	count := int(editor.Shards(cluster))
+	owner := metav1.NewControllerRef(cluster, v1alpha1.GroupVersion.WithKind("CollabCluster"))
 	shardMap := &v1alpha1.ShardMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       cluster.Namespace,
 			Name:            cluster.Name,
 			Labels:          child.Labels(cluster.Name, child.Editor),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(cluster, v1alpha1.GroupVersion.WithKind("CollabCluster"))},
+			OwnerReferences: []metav1.OwnerReference{*owner},
 		},
 		Spec: v1alpha1.ShardMapSpec{Shards: entries(assignment.New(count, highest+1))},
 	}
@@ -196,7 +198,11 @@ func (r *Reconciler) assign(
 	name := client.ObjectKeyFromObject(cluster)
 	seen := observe(pods.Items, membersOf(shardMap), r.detector.Failed(name), r.InternalPort)
 	r.detector.Watch(name, seen.processes)
-	limits := assignment.Limits{PlannedMoves: plannedMoves}
+	// Reconciliations are as frequent as events, planned moves are not.
+	limits, pause := assignment.Limits{PlannedMoves: plannedMoves}, r.pause(name)
+	if pause > 0 {
+		limits.PlannedMoves = -1
+	}
 	if slices.ContainsFunc(seen.members, func(m assignment.Member) bool { return m.Outdated }) {
 		if limits.Desired, err = r.desired(ctx, cluster); err != nil {
 			return ctrl.Result{}, err
@@ -212,9 +218,11 @@ func (r *Reconciler) assign(
 	setRestarts(next, seen.restarts)
 	again := ctrl.Result{}
 	if result.Pending > 0 {
-		again.RequeueAfter = movePause
+		again.RequeueAfter = cmp.Or(pause, movePause)
 	}
-	if equality.Semantic.DeepEqual(shardMap.Spec, next.Spec) && maps.Equal(shardMap.Annotations, next.Annotations) {
+	if slices.Equal(shardMap.Spec.Shards, next.Spec.Shards) &&
+		slices.Equal(shardMap.Spec.Members, next.Spec.Members) &&
+		maps.Equal(shardMap.Annotations, next.Annotations) {
 		return again, nil
 	}
 	// The resource version that was read is the precondition: whoever else has written, nothing is overwritten.
@@ -226,7 +234,35 @@ func (r *Reconciler) assign(
 		return ctrl.Result{}, fmt.Errorf("updating the ShardMap: %w", err)
 	}
 	r.report(ctx, cluster, current, result, seen)
+	if pause == 0 {
+		r.remember(name, result.Moved)
+	}
 	return again, nil
+}
+
+// pause is the time until shards of a cluster may be moved by plan again.
+func (r *Reconciler) pause(cluster types.NamespacedName) time.Duration {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	moved, found := r.moved[cluster]
+	if !found {
+		return 0
+	}
+	return max(0, movePause-time.Since(moved))
+}
+
+// remember notes that shards of a cluster have just been moved by plan, or that none had to be.
+func (r *Reconciler) remember(cluster types.NamespacedName, moves int) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if moves == 0 {
+		delete(r.moved, cluster)
+		return
+	}
+	if r.moved == nil {
+		r.moved = map[types.NamespacedName]time.Time{}
+	}
+	r.moved[cluster] = time.Now()
 }
 
 // desired is the number of editor pods that there will be after a rollout, 0 if it is not known.
@@ -245,7 +281,8 @@ func (r *Reconciler) desired(ctx context.Context, cluster *v1alpha1.CollabCluste
 
 // report logs what was changed and records it as Events.
 func (r *Reconciler) report(
-	ctx context.Context, cluster *v1alpha1.CollabCluster, before []assignment.Shard, result assignment.Result, seen observation,
+	ctx context.Context, cluster *v1alpha1.CollabCluster,
+	before []assignment.Shard, result assignment.Result, seen observation,
 ) {
 	logger := log.FromContext(ctx)
 	alive := map[string]bool{}

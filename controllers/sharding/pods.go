@@ -13,8 +13,8 @@ import (
 	"collab.dev/operator/controllers/sharding/assignment"
 )
 
-// DrainingAnnotation on an editor pod, with the value "true", asks for its shards to be moved to other pods. Autoscaling
-// sets it on the pod that it is about to remove.
+// DrainingAnnotation on an editor pod, with the value "true", asks for its shards to be moved to other pods.
+// Autoscaling sets it on the pod that it is about to remove.
 const DrainingAnnotation = "collab.dev/draining"
 
 // observation is what the pods of a cluster and the detector's verdicts mean for its shards.

@@ -31,8 +31,8 @@ type Shard struct {
 
 // Limits bound what one call of Assign changes.
 type Limits struct {
-	// PlannedMoves is the greatest number of shards taken from members that are alive; 0 for no limit. The shards of
-	// dead members are always reassigned at once.
+	// PlannedMoves is the greatest number of shards taken from members that are alive; 0 for no limit, negative for
+	// none. The shards of dead members are always reassigned at once.
 	PlannedMoves int
 	// Desired is the number of members that there will be after a rollout. Members of the new template take no more
 	// than their share of this many from outdated ones, so that later ones need not take it from them again.
@@ -208,7 +208,7 @@ func (p *plan) move(from, to *member) {
 	i := from.owned[0]
 	from.owned = from.owned[1:]
 	to.owned = append(to.owned, i)
-	if p.limits.PlannedMoves > 0 && p.result.Moved >= p.limits.PlannedMoves {
+	if p.limits.PlannedMoves != 0 && p.result.Moved >= p.limits.PlannedMoves {
 		p.result.Pending++
 		return
 	}

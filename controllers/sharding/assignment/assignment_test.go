@@ -94,6 +94,14 @@ func TestALeavingMemberHandsOverWhatItOwnsWithinTheLimit(t *testing.T) {
 	}
 }
 
+func TestANegativeLimitAllowsNoPlannedMove(t *testing.T) {
+	before := assignment.Assign(named(2), assignment.New(64, 1), unlimited).Shards
+	result := assignment.Assign(named(4), before, assignment.Limits{PlannedMoves: -1})
+	if result.Moved != 0 || result.Pending != 32 || !reflect.DeepEqual(result.Shards, before) {
+		t.Fatalf("moved %d shards, %d pending", result.Moved, result.Pending)
+	}
+}
+
 func TestEverybodyLeavingKeepsItsShards(t *testing.T) {
 	members := named(3)
 	before := assignment.Assign(members, assignment.New(64, 1), unlimited).Shards
