@@ -151,7 +151,8 @@ func removeNamespace(ctx context.Context) error {
 				return apierrors.IsNotFound(err), nil
 			})
 		if err != nil {
-			return fmt.Errorf("%s/%s is not gone after %s: look at its finalizers", namespace, object.GetName(), removeLimit)
+			return fmt.Errorf("%s/%s is not gone after %s: look at its finalizers",
+				namespace, object.GetName(), removeLimit)
 		}
 	}
 	return nil

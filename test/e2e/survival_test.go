@@ -212,8 +212,9 @@ func TestPodsFollowConnectionsWithoutLosingEdits(t *testing.T) {
 	s := join(t, "e2e/scaling", throughService(t, typingClients))
 	s.typeUntilStopped(t)
 	idle := minReplicas * targetConnectionsPerPod * 5 / 4
+	host := serviceHost(t, clusterName+"-editor", 80)
 	for i := range idle {
-		s.begin(t, fmt.Sprintf("idle-%d", i), serviceHost(t, clusterName+"-editor", 80), fmt.Sprintf("e2e/idle-%d", i%8))
+		s.begin(t, fmt.Sprintf("idle-%d", i), host, fmt.Sprintf("e2e/idle-%d", i%8))
 	}
 	awaitEditors(t, minReplicas+1)
 	s.awaitProgress(t, 20)
