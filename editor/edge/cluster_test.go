@@ -42,7 +42,11 @@ type pod struct {
 
 func startPods(t *testing.T, n int) []*pod {
 	t.Helper()
-	store := newMemory()
+	return startPodsOn(t, n, newMemory())
+}
+
+func startPodsOn(t *testing.T, n int, store *memory) []*pod {
+	t.Helper()
 	pods := make([]*pod, n)
 	for i := range pods {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -226,7 +230,8 @@ func TestClientsOnDifferentPodsConverge(t *testing.T) {
 }
 
 func TestAKilledOwnerLosesNothing(t *testing.T) {
-	pods := startPods(t, 3)
+	store := newMemory()
+	pods := startPodsOn(t, 3, store)
 	assign(pods, pods, "pod-1", "", 1)
 	clients := []*yjs{connect(t, pods[0], "a"), connect(t, pods[2], "a")}
 	typing(clients, 200, func() {
@@ -241,6 +246,13 @@ func TestAKilledOwnerLosesNothing(t *testing.T) {
 	}
 	clients[0].mustBeConnected(t)
 	clients[1].mustBeConnected(t)
+	await(t, "all changes to be stored", func() bool {
+		stored := map[string]bool{}
+		for _, e := range store.entries("acme/a") {
+			stored[string(e.Update)] = true
+		}
+		return len(stored) == 400
+	})
 }
 
 func TestAPlannedMoveIsInvisibleToClients(t *testing.T) {
