@@ -58,7 +58,7 @@ func AskSentinels(ctx context.Context, sentinels []string, password string) (str
 
 func askSentinel(ctx context.Context, address, password string) (string, error) {
 	sentinel := goredis.NewSentinelClient(&goredis.Options{
-		Addr: address, Password: password, MaxRetries: -1, PoolSize: 1, ContextTimeoutEnabled: true,
+		Addr: address, Password: password, MaxRetries: -1, DialerRetries: 1, PoolSize: 1, ContextTimeoutEnabled: true,
 		DialTimeout: primaryTimeout, ReadTimeout: primaryTimeout, WriteTimeout: primaryTimeout,
 	})
 	reply, err := sentinel.GetMasterAddrByName(ctx, redis.MasterName).Result()
