@@ -10,8 +10,15 @@ import (
 type attr struct {
 	key   keyRef
 	value []byte // In the any encoding.
-	from  ref    // The item that holds the value, 0 if the caller gave it.
+	from  origin // The format that the value comes from.
 }
+
+// origin identifies the format that a value was first part of; noOrigin if the caller gave it.
+type origin uint64
+
+const noOrigin origin = 0
+
+func originOf(it *item) origin { return origin(it.client)<<32 | origin(it.clock) + 1 }
 
 // attrs are attributes in the order in which they were set.
 type attrs []attr
@@ -70,7 +77,7 @@ func (a attr) compound() bool { return len(a.value) > 0 && a.value[0] >= 116 && 
 // same reports whether the values are the same to JavaScript's === operator.
 func (a attr) same(b attr) bool {
 	if a.compound() {
-		return a.from != 0 && a.from == b.from
+		return a.from != noOrigin && a.from == b.from
 	}
 	return bytes.Equal(a.value, b.value)
 }
@@ -161,6 +168,13 @@ func (a attrs) object(d *Doc) lib0.Object {
 
 // formatAttr returns the attribute that the format r sets.
 func (d *Doc) formatAttr(r ref) attr {
-	key, value := d.formatOf(d.item(r))
-	return attr{key: key, value: value, from: r}
+	it := d.item(r)
+	key, value := d.formatOf(it)
+	a := attr{key: key, value: value, from: originOf(it)}
+	if len(d.sameValues) > 0 && a.compound() {
+		if first, ok := d.sameValues[a.from]; ok {
+			a.from = first
+		}
+	}
+	return a
 }

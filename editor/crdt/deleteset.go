@@ -40,6 +40,29 @@ func (s deleteSet) normalize() deleteSet {
 	return s[:n]
 }
 
+// clients returns the clients in the order in which they appear.
+func (s deleteSet) clients() []uint64 {
+	var out []uint64
+	seen := map[uint64]bool{}
+	for i := range s {
+		if id := s[i].client; (i == 0 || s[i-1].client != id) && !seen[id] {
+			seen[id] = true
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// of returns the ranges of one client of the normalized set.
+func (s deleteSet) of(client uint64) deleteSet {
+	from, _ := slices.BinarySearchFunc(s, client, func(r deleteRange, c uint64) int { return cmp.Compare(c, r.client) })
+	to := from
+	for to < len(s) && s[to].client == client {
+		to++
+	}
+	return s[from:to]
+}
+
 // has reports whether the normalized set has the id.
 func (s deleteSet) has(client uint64, clock uint32) bool {
 	i, found := slices.BinarySearchFunc(s, deleteRange{client: client, clock: clock}, func(r, id deleteRange) int {

@@ -50,6 +50,10 @@ type Doc struct {
 
 	subdocs []*Subdoc
 
+	formatted bool // Whether there ever was a format.
+	// sameValues tells which formats, of those that were made here, share an object with an earlier one.
+	sameValues map[origin]origin
+
 	pending       *pendingStructs
 	pendingDelete []byte // An update in format v2 that has deletions only.
 

@@ -138,26 +138,25 @@ func (d *Doc) cleanFormatsAfter(tx *Transaction, affected []touched) {
 		}
 	}
 	d.Transact(nil, func(clean *Transaction) {
-		for _, r := range tx.deletes {
-			index, ok := d.clientOf(r.client)
-			if !ok {
-				continue
+		for _, client := range tx.deletedFrom {
+			index, _ := d.clientOf(client)
+			for _, r := range tx.deletes.of(client) {
+				d.eachIn(tx, index, r, func(r ref) {
+					it := d.item(r)
+					if it.kind == kindGC {
+						return
+					}
+					n := d.nodeOf(it.place)
+					if !d.node(n).hasFormatting || full[n] {
+						return
+					}
+					if it.kind == kindFormat {
+						add(n)
+						return
+					}
+					d.cleanGapAt(clean, r)
+				})
 			}
-			d.eachIn(tx, index, r, func(r ref) {
-				it := d.item(r)
-				if it.kind == kindGC {
-					return
-				}
-				n := d.nodeOf(it.place)
-				if !d.node(n).hasFormatting || full[n] {
-					return
-				}
-				if it.kind == kindFormat {
-					add(n)
-					return
-				}
-				d.cleanGapAt(clean, r)
-			})
 		}
 		for _, n := range texts {
 			d.cleanText(clean, n)

@@ -28,3 +28,7 @@ func (d *Doc) seek(n nodeRef, index int) (r ref, within int) {
 	}
 	return 0, index
 }
+
+func (d *Doc) checkIndex(n nodeRef) error { return nil }
+
+func (x *positionIndex) bytes() int { return 0 }

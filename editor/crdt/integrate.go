@@ -526,6 +526,7 @@ func (d *Doc) integrate(tx *Transaction, r ref) {
 		d.node(nodeRef(it.content)).item = r
 	case kindFormat:
 		d.node(d.nodeOf(it.place)).hasFormatting = true
+		d.formatted = true
 	case kindDoc:
 		d.integrateSubdoc(tx, it)
 	}
@@ -645,33 +646,53 @@ func (d *Doc) deleteItem(tx *Transaction, r ref) {
 		return
 	}
 	// Types nest as deeply as a peer likes, so this does not recurse.
-	pending := []nodeRef{nodeRef(d.item(r).content)}
-	visit := func(r ref) {
+	path := []walk{d.walkInto(r)}
+	for len(path) > 0 {
+		r := path[len(path)-1].next(d)
+		if r == 0 {
+			path = path[:len(path)-1]
+			continue
+		}
 		it := d.item(r)
 		if it.deleted() {
 			if it.clock < tx.before(it.client) {
 				// It becomes part of the garbage of its parent, and can be merged with that.
 				tx.merge = append(tx.merge, id{it.client, it.clock})
 			}
-			return
+			continue
 		}
 		d.markDeleted(tx, r)
 		if it.kind == kindType {
-			pending = append(pending, nodeRef(it.content))
+			path = append(path, d.walkInto(r))
 		}
 	}
-	for len(pending) > 0 {
-		nd := d.node(pending[len(pending)-1])
-		pending = pending[:len(pending)-1]
-		for r := nd.start; r != 0; r = d.item(r).right {
-			visit(r)
-		}
-		for e := nd.firstEntry; e != 0; e = d.entry(e).next {
-			if r := d.entry(e).item; r != 0 {
-				visit(r)
-			}
+}
+
+// walk goes through the items of a type: its list and then the newest items of its entries.
+type walk struct {
+	item  ref
+	entry entryRef
+}
+
+func (d *Doc) walkInto(r ref) walk {
+	nd := d.node(nodeRef(d.item(r).content))
+	return walk{nd.start, nd.firstEntry}
+}
+
+// next returns the next item, or 0 at the end.
+func (w *walk) next(d *Doc) ref {
+	if r := w.item; r != 0 {
+		w.item = d.item(r).right
+		return r
+	}
+	for w.entry != 0 {
+		e := d.entry(w.entry)
+		w.entry = e.next
+		if e.item != 0 {
+			return e.item
 		}
 	}
+	return 0
 }
 
 // markDeleted marks a single item as deleted.

@@ -340,7 +340,14 @@ func (p *position) put(r ref) {
 func (p *position) insertFormat(a attr) {
 	d := p.doc
 	data := append(lib0.AppendVarUint(nil, uint64(a.key)), a.value...)
-	p.put(d.insertBlob(p.tx, p.left, p.right, listPlace(p.node), kindFormat, 1, data))
+	r := d.insertBlob(p.tx, p.left, p.right, listPlace(p.node), kindFormat, 1, data)
+	if a.from != noOrigin && a.compound() {
+		if d.sameValues == nil {
+			d.sameValues = make(map[origin]origin)
+		}
+		d.sameValues[originOf(d.item(r))] = a.from
+	}
+	p.put(r)
 }
 
 // insertString adds a string with just the given attributes.

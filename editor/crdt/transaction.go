@@ -22,6 +22,7 @@ type Transaction struct {
 	subdocsAdded, subdocsRemoved, subdocsLoaded []*Subdoc
 
 	cleanFormats bool
+	deletedFrom  []uint64    // The clients of which items were deleted, in the order of the first deletions.
 	splitFor     []*Snapshot // Snapshots along which structs were split already.
 	events       []*Event
 }
@@ -196,6 +197,9 @@ func (tx *Transaction) markChanged(p place) {
 // and emits the update. The places and the order of merging are those of Yjs, because they decide about the bytes.
 func (d *Doc) cleanUp(queue []*Transaction) {
 	tx := queue[0]
+	if d.formatted && !tx.local {
+		tx.deletedFrom = tx.deletes.clients()
+	}
 	tx.deletes = tx.deletes.normalize()
 	affected := tx.touched
 	if len(queue) > 1 {

@@ -1,0 +1,31 @@
+package crdt
+
+import (
+	"unsafe"
+)
+
+// MemoryBytes estimates what the document takes in memory. It takes time in proportion to the number of clients.
+func (d *Doc) MemoryBytes() int {
+	n := int(unsafe.Sizeof(*d))
+	n += slabBytes(&d.items) + slabBytes(&d.nodes) + slabBytes(&d.entries)
+	n += d.keys.bytes + len(d.keys.names)*48
+	n += len(d.entryIndex)*24 + len(d.handles)*96 + len(d.subdocs)*128 + len(d.rootOrder)*24
+	for _, c := range d.clients {
+		n += int(unsafe.Sizeof(*c)) + 24 // With its place in the index.
+		n += 2*cap(c.text) + cap(c.blob)
+		n += len(c.structs.blocks) * (maxBlock*int(unsafe.Sizeof(entryOf{})) + 28)
+	}
+	for _, x := range d.indexes {
+		n += x.bytes()
+	}
+	n += cap(d.order)*4 + cap(d.reader.wires)*int(unsafe.Sizeof(wire{}))
+	if d.pending != nil {
+		n += len(d.pending.update)
+	}
+	return n + len(d.pendingDelete)
+}
+
+func slabBytes[T any](s *slab[T]) int {
+	var zero T
+	return len(s.chunks)*(slabChunk*int(unsafe.Sizeof(zero))+8) + cap(s.free)*4
+}
