@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// config is the process's configuration, from flags with environment variables as their defaults.
+type config struct {
+	cluster, namespace, podName, podUID, podIP string
+
+	listen, internal, peerListen string
+
+	redisSentinels, redisMaster, redisAddress, redisPasswordFile string
+	postgresURL, postgresPasswordFile                            string
+	peerTLSDir, shardMapFile, durability, logLevel               string
+
+	shards, snapshotEvery   int
+	drainTimeout, drainOver time.Duration
+}
+
+var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
+
+// parse reads the configuration. Its error names everything that is wrong, one sentence a line.
+func parse(args []string, getenv func(string) string) (config, error) {
+	c := config{}
+	f := flag.NewFlagSet("editor", flag.ContinueOnError)
+	text := func(to *string, name, env, standard, usage string) {
+		if env != "" {
+			usage += " ($" + env + ")"
+			if v := getenv(env); v != "" {
+				standard = v
+			}
+		}
+		f.StringVar(to, name, standard, usage)
+	}
+	text(&c.cluster, "cluster", "COLLAB_CLUSTER", "", "name of the CollabCluster and of its ShardMap")
+	text(&c.namespace, "namespace", "POD_NAMESPACE", "", "namespace of the CollabCluster")
+	text(&c.podName, "pod-name", "POD_NAME", "", "name of this pod")
+	text(&c.podUID, "pod-uid", "POD_UID", "", "uid of this pod")
+	text(&c.podIP, "pod-ip", "POD_IP", "", "address of this pod, for logs")
+	text(&c.listen, "listen", "", ":8080", "address for clients")
+	text(&c.internal, "internal-listen", "", ":8081", "address for health, load, metrics and profiles")
+	text(&c.peerListen, "peer-listen", "", ":8082", "address for other editor pods")
+	text(&c.redisSentinels, "redis-sentinels", "COLLAB_REDIS_SENTINELS", "", "host:port of each Sentinel, separated by commas")
+	text(&c.redisMaster, "redis-master", "COLLAB_REDIS_MASTER", "collab", "name of the primary at the Sentinels")
+	text(&c.redisAddress, "redis-address", "COLLAB_REDIS_ADDRESS", "", "host:port of a Redis without Sentinels")
+	text(&c.redisPasswordFile, "redis-password-file", "COLLAB_REDIS_PASSWORD_FILE", "", "file with the password of Redis")
+	text(&c.postgresURL, "postgres-url", "COLLAB_POSTGRES_URL", "", "URL of the database, without a password")
+	text(&c.postgresPasswordFile, "postgres-password-file", "COLLAB_POSTGRES_PASSWORD_FILE", "",
+		"file with the password of the database")
+	text(&c.peerTLSDir, "peer-tls-dir", "COLLAB_PEER_TLS_DIR", "",
+		"directory with tls.crt, tls.key and ca.crt; without it pods talk in plain text")
+	text(&c.shardMapFile, "shardmap-file", "COLLAB_SHARDMAP_FILE", "",
+		"ShardMap in JSON, read again when it changes, instead of the API server's")
+	text(&c.durability, "durability", "COLLAB_DURABILITY", "Redis",
+		"what an acknowledgement waits for: "+strings.Join(durabilities, ", "))
+	text(&c.logLevel, "log-level", "COLLAB_LOG_LEVEL", "info", "debug, info, warn or error")
+	f.IntVar(&c.shards, "shards", 256, "number of shards, as in spec.sharding.shards")
+	f.IntVar(&c.snapshotEvery, "snapshot-every", 100, "operations of a document between two snapshots")
+	f.DurationVar(&c.drainTimeout, "drain-timeout", 15*time.Second, "how long to wait for other pods to take the shards")
+	f.DurationVar(&c.drainOver, "drain-over", 5*time.Second, "time over which clients are let go")
+	if err := f.Parse(args); err != nil {
+		return c, err
+	}
+	var wrong []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Errorf(format, args...))
+		}
+	}
+	check(f.NArg() == 0, "Unexpected argument %q: everything is a flag.", f.Arg(0))
+	check(c.podName != "", "Set --pod-name or POD_NAME to the pod's name, as the ShardMap's members have it.")
+	check(c.shardMapFile != "" || c.cluster != "" && c.namespace != "",
+		"Set --cluster and POD_NAMESPACE to find the ShardMap, or --shardmap-file.")
+	check(c.peerTLSDir == "" || c.cluster != "" && c.namespace != "",
+		"Set --cluster and POD_NAMESPACE: the peers' certificates are for peer.<cluster>.<namespace>.collab.dev.")
+	check((c.redisSentinels == "") != (c.redisAddress == ""), "Set one of --redis-sentinels and --redis-address.")
+	addresses := c.redisAddress
+	if c.redisSentinels != "" {
+		addresses = c.redisSentinels
+	}
+	for address := range strings.SplitSeq(addresses, ",") {
+		_, _, err := net.SplitHostPort(address)
+		check(addresses == "" || err == nil, "The Redis address %q must be host:port.", address)
+	}
+	check(c.postgresURL != "", "Set --postgres-url, for example postgres://collab@docs-haproxy:5432/collab?sslmode=disable.")
+	check(slices.Contains(durabilities, c.durability), "--durability must be one of %s, not %q.",
+		strings.Join(durabilities, ", "), c.durability)
+	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
+		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
+	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
+	check(c.drainTimeout > 0 && c.drainOver > 0, "--drain-timeout and --drain-over must be above 0.")
+	return c, errors.Join(wrong...)
+}
+
+// password reads a password's file; without one there is no password.
+func password(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("password: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}

@@ -1,0 +1,190 @@
+// Command editor is one editor pod: it serves clients, owns the shards that the ShardMap gives it, and hands them over
+// when it is told to stop.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc/credentials"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"collab.dev/operator/editor/edge"
+	"collab.dev/operator/editor/peer"
+	"collab.dev/operator/editor/server"
+	"collab.dev/operator/editor/shard"
+)
+
+const (
+	// ackTimeout bounds the wait for the owners' last acknowledgements, closeTimeout that for the stores.
+	ackTimeout   = 5 * time.Second
+	closeTimeout = 10 * time.Second
+)
+
+func main() {
+	c, err := parse(os.Args[1:], os.Getenv)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		fmt.Fprintf(os.Stderr, "--log-level must be debug, info, warn or error, not %q.\n", c.logLevel)
+		os.Exit(2)
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("pod", c.podName)
+	// A second signal ends the process at once.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	if err := run(ctx, c, log); err != nil {
+		log.Error("The editor ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, then drains.
+func run(ctx context.Context, c config, log *slog.Logger) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	stored := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "collab_editor_append_seconds", Help: "Time from receiving a change to its being stored.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+	})
+	registry.MustRegister(stored)
+
+	// What runs in the background ends after the drain, not with the signal.
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+
+	store, err := openStore(background, c, log, &wait)
+	if err != nil {
+		return err
+	}
+	maps := &shard.Maps{}
+	if err := watch(background, c, maps, log, &wait); err != nil {
+		return err
+	}
+	dialer := peer.Dialer{}
+	var serverCredentials credentials.TransportCredentials
+	if c.peerTLSDir != "" {
+		name := fmt.Sprintf("peer.%s.%s.collab.dev", c.cluster, c.namespace)
+		serverCredentials, dialer.Credentials, err = peer.Credentials(c.peerTLSDir, name)
+		if err != nil {
+			return err
+		}
+	}
+	manager := shard.NewManager(shard.Options{
+		Name: c.podName, UID: c.podUID, Maps: maps, Store: store, Release: dialer.Release, Logger: log,
+		Stored: func(d time.Duration) { stored.Observe(d.Seconds()) },
+	})
+	clients := edge.New(edge.Options{Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Logger: log})
+	defer clients.Close()
+	internal := server.New(server.Options{
+		Pod: c.podName, UID: c.podUID, Registry: registry, Draining: clients.Draining,
+		Ready:       func() bool { current, _ := maps.Current(); return current != nil },
+		Connections: clients.Connections, Documents: manager.Documents, Shards: manager.Owned, Updates: manager.Updates,
+	})
+
+	failed := make(chan error, 3)
+	serve := func(address string, serve func(net.Listener) error) error {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		wait.Go(func() {
+			if err := serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+		return nil
+	}
+	peers := peer.NewServer(manager, serverCredentials)
+	defer peers.Stop()
+	front := &http.Server{Handler: clients, ReadHeaderTimeout: 10 * time.Second}
+	defer func() { _ = front.Close() }()
+	back := &http.Server{Handler: internal, ReadHeaderTimeout: 10 * time.Second}
+	defer func() { _ = back.Close() }()
+	if err := errors.Join(serve(c.peerListen, peers.Serve), serve(c.listen, front.Serve),
+		serve(c.internal, back.Serve)); err != nil {
+		return err
+	}
+	owning, disown := context.WithCancel(background)
+	defer disown()
+	closed := make(chan struct{})
+	wait.Go(func() { defer close(closed); manager.Run(owning) })
+	log.Info("Serving", "ip", c.podIP, "clients", c.listen, "peers", c.peerListen, "internal", c.internal)
+
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	}
+	drain(c, clients, manager, log)
+	disown()
+	<-closed
+	closing, done := context.WithTimeout(background, closeTimeout)
+	defer done()
+	if err := store.Close(closing); err != nil {
+		log.Warn("The stores were not flushed in time; the next owners read the rest from the log", "error", err)
+	}
+	log.Info("Stopped")
+	return nil
+}
+
+// drain hands everything over: first the shards, while the clients go on typing, then the clients.
+func drain(c config, clients *edge.Edge, manager *shard.Manager, log *slog.Logger) {
+	clients.StopAccepting()
+	log.Info("Draining", "connections", clients.Connections(), "shards", manager.Owned())
+	deadline := time.Now().Add(c.drainTimeout)
+	for manager.Owned() > 0 && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := manager.Owned(); n > 0 {
+		log.Warn("Nobody has taken these shards yet; closing them", "shards", n)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.drainOver+ackTimeout)
+	defer cancel()
+	if err := clients.Drain(ctx, c.drainOver); err != nil {
+		log.Warn("Not all clients were let go in order", "error", err)
+	}
+}
+
+// watch follows the ShardMap in the background.
+func watch(ctx context.Context, c config, maps *shard.Maps, log *slog.Logger, wait *sync.WaitGroup) error {
+	if c.shardMapFile != "" {
+		wait.Go(func() { shard.WatchFile(ctx, c.shardMapFile, maps, log) })
+		return nil
+	}
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return fmt.Errorf("the API server: %w", err)
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("the API server: %w", err)
+	}
+	wait.Go(func() {
+		if err := shard.Watch(ctx, client, c.namespace, c.cluster, maps, log); err != nil {
+			log.Error("The ShardMap is not watched", "error", err)
+		}
+	})
+	return nil
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/durable"
+)
+
+const (
+	connectTimeout = 3 * time.Second
+	migrateTimeout = time.Minute
+	maxBackoff     = 5 * time.Second
+)
+
+// openStore returns the stores. It does not wait for them: the schema is brought up to date in the background as soon
+// as the database can be reached, and shards are opened again until they succeed.
+func openStore(ctx context.Context, c config, log *slog.Logger, wait *sync.WaitGroup) (storage.Store, error) {
+	pool, err := openPostgres(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	client, err := openRedis(c)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	store := durable.New(durable.Options{
+		Redis: client, Postgres: pool, Durability: durable.Durability(c.durability), Logger: log,
+	})
+	wait.Go(func() {
+		defer pool.Close()
+		defer func() { _ = client.Close() }()
+		migrate(ctx, pool, log)
+		<-ctx.Done()
+	})
+	return store, nil
+}
+
+func openPostgres(ctx context.Context, c config) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(c.postgresURL)
+	if err != nil {
+		return nil, fmt.Errorf("--postgres-url: %w", err)
+	}
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	if c.postgresPasswordFile != "" {
+		// The file is read for every connection, so that a changed password needs no restart.
+		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
+			var err error
+			conn.Password, err = password(c.postgresPasswordFile)
+			return err
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("--postgres-url: %w", err)
+	}
+	return pool, nil
+}
+
+func openRedis(c config) (redis.UniversalClient, error) {
+	secret, err := password(c.redisPasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	options := &redis.UniversalOptions{
+		Addrs: []string{c.redisAddress}, Password: secret,
+		DialTimeout: connectTimeout, ReadTimeout: connectTimeout, WriteTimeout: connectTimeout,
+	}
+	if c.redisSentinels != "" {
+		options.Addrs = strings.Split(c.redisSentinels, ",")
+		options.MasterName = c.redisMaster
+		options.SentinelPassword = secret
+	}
+	return redis.NewUniversalClient(options), nil
+}
+
+// migrate brings the schema up to date, as often as it takes.
+func migrate(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
+	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, maxBackoff) {
+		attempt, cancel := context.WithTimeout(ctx, migrateTimeout)
+		err := durable.Migrate(attempt, pool)
+		cancel()
+		if err == nil {
+			log.Info("The database's schema is up to date")
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn("The database's schema cannot be brought up to date yet; trying again", "in", backoff, "error", err)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
