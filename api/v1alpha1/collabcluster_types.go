@@ -460,7 +460,7 @@ type StoreStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.editor.replicas,statuspath=.status.editor.replicas,selectorpath=.status.editor.selector
-// +kubebuilder:resource:shortName=collab,categories=collab
+// +kubebuilder:resource:shortName=collab
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Editors",type=string,JSONPath=`.status.editor.summary`

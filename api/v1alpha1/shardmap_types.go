@@ -74,7 +74,7 @@ type ShardAssignment struct {
 // ShardMap says which editor pod of a CollabCluster owns which shard.
 //
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:shortName=shards,categories=collab
+// +kubebuilder:resource:shortName=shards
 // +kubebuilder:printcolumn:name="Cluster",type=string,JSONPath=`.metadata.labels.app\.kubernetes\.io/instance`
 // +kubebuilder:printcolumn:name="Version",type=integer,JSONPath=`.metadata.generation`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -171,7 +171,7 @@ fi
 await_operator
 
 step "creating the CollabCluster $sample_name of config/samples and waiting until it is Ready"
-kube -n "$sample_namespace" apply -f "$repository/config/samples" >/dev/null ||
+kube -n "$sample_namespace" apply -k "$repository/config/samples" >/dev/null ||
 	die "config/samples could not be applied (see above)" "fix the sample that the API server refused"
 await_ready
 # A restart for a new image shows in the conditions only a moment later.
