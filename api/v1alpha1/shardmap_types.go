@@ -46,7 +46,7 @@ type ShardMember struct {
 // ShardAssignment is the owner of one shard.
 //
 // +kubebuilder:validation:XValidation:rule="self.epoch >= oldSelf.epoch",message="a shard's epoch must never fall: its owner would be fenced out of the stores"
-// +kubebuilder:validation:XValidation:rule="self.epoch > oldSelf.epoch || (has(self.owner) ? self.owner : ”) == (has(oldSelf.owner) ? oldSelf.owner : ”)",message="a shard's epoch must rise when its owner changes: the new owner fences the old one by it"
+// +kubebuilder:validation:XValidation:rule="self.epoch > oldSelf.epoch || has(self.owner) == has(oldSelf.owner) && (!has(self.owner) || self.owner == oldSelf.owner)",message="a shard's epoch must rise when its owner changes: the new owner fences the old one by it"
 type ShardAssignment struct {
 	// shard is the shard's number.
 	// +required
