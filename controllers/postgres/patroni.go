@@ -107,6 +107,8 @@ func patroniConfiguration(cluster *v1alpha1.CollabCluster) object {
 				"replication": object{"username": "replication"},
 			},
 			"parameters": object{"unix_socket_directories": runPath},
+			// A new standby waits for the primary's next checkpoint: minutes, unless it asks for one now.
+			"basebackup": object{"checkpoint": "fast"},
 			"pg_hba": []any{
 				"local all postgres trust",
 				"host all all 127.0.0.1/32 scram-sha-256",
