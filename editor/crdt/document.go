@@ -65,8 +65,8 @@ type Doc struct {
 	listeners listeners
 	handles   map[nodeRef]Shared
 	indexes   map[nodeRef]*positionIndex
+	leafOf    []uint32 // The leaf of each item in an index; nil without an index.
 	conflicts conflictScratch
-	reader    applyScratch
 }
 
 // NewDoc returns an empty document.

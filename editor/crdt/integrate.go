@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"slices"
+	"sync"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
@@ -10,9 +11,11 @@ import (
 type section struct {
 	client   uint64
 	from, to int // In applyScratch.wires; from moves as structs are applied.
+	units    int // The size of the strings, and of the other contents.
+	bytes    int
 }
 
-// applyScratch is what applying an update needs; it is kept for the next one.
+// applyScratch is what applying an update needs.
 type applyScratch struct {
 	wires    []wire
 	sections []section
@@ -21,13 +24,28 @@ type applyScratch struct {
 	stack    []int
 	v1       decoderV1
 	reader   structReader
-	busy     bool
 }
 
 const manySections = 8
 
-// maxKept bounds the structs for which a document keeps scratch space between updates.
-const maxKept = 64
+// scratchPool keeps scratch space for the next update, of whatever document.
+var scratchPool = sync.Pool{New: func() any { return new(applyScratch) }}
+
+// maxPooled bounds the structs for which scratch space is kept.
+const maxPooled = 1 << 16
+
+// release lets go of the update.
+func (a *applyScratch) release() {
+	if cap(a.wires) > maxPooled || len(a.sections) > maxPooled || cap(a.deletes) > maxPooled {
+		return
+	}
+	clear(a.wires)
+	clear(a.reader.aux)
+	a.v1.d = lib0.Decoder{}
+	a.reader.dec, a.reader.err = nil, nil
+	a.byClient = nil
+	scratchPool.Put(a)
+}
 
 // decode reads a whole update into the scratch space. It changes nothing else.
 func (a *applyScratch) decode(dec structDecoder, size int) error {
@@ -35,15 +53,29 @@ func (a *applyScratch) decode(dec structDecoder, size int) error {
 	a.reader = newStructReader(dec, size)
 	a.reader.aux = aux
 	a.wires, a.sections, a.deletes = a.wires[:0], a.sections[:0], a.deletes[:0]
-	var w wire
-	for a.reader.next(&w) {
-		n := len(a.sections)
-		if n == 0 || a.sections[n-1].client != w.client {
-			a.sections = append(a.sections, section{client: w.client, from: len(a.wires)})
-			n++
+	for {
+		n := len(a.wires)
+		if n == cap(a.wires) {
+			// The section says how many structs there are, and may lie.
+			a.wires = slices.Grow(a.wires, int(min(a.reader.structs, uint64(dec.rest().Len()/8)))+1)
 		}
-		a.wires = append(a.wires, w)
-		a.sections[n-1].to = len(a.wires)
+		a.wires = a.wires[:n+1]
+		w := &a.wires[n]
+		if !a.reader.next(w) {
+			a.wires = a.wires[:n]
+			break
+		}
+		s := len(a.sections) - 1
+		if s < 0 || a.sections[s].client != w.client {
+			a.sections = append(a.sections, section{client: w.client, from: n})
+			s++
+		}
+		a.sections[s].to = n + 1
+		if w.kind == kindString {
+			a.sections[s].units += int(w.length)
+		} else {
+			a.sections[s].bytes += len(w.data)
+		}
 	}
 	if a.reader.err != nil {
 		return a.reader.err
@@ -54,6 +86,23 @@ func (a *applyScratch) decode(dec structDecoder, size int) error {
 	}
 	a.arrange()
 	return nil
+}
+
+// reserve makes room for a large update, to the byte where a client is new.
+func (d *Doc) reserve(a *applyScratch) {
+	const large = 64
+	if len(a.wires) < large {
+		return
+	}
+	d.items.reserve(len(a.wires))
+	for _, s := range a.sections {
+		if s.to-s.from < large || d.stateOf(s.client) > 0 || a.wires[s.from].clock > 0 {
+			continue
+		}
+		c := d.clients[d.makeClient(s.client)]
+		c.text = slices.Grow(c.text, s.units)
+		c.blob = slices.Grow(c.blob, s.bytes)
+	}
 }
 
 // arrange sorts the sections by client, the highest last, which is where integration starts. Sections of the same
@@ -96,7 +145,7 @@ func (a *applyScratch) join() {
 			sections[n-1].to = len(wires)
 			continue
 		}
-		sections = append(sections, section{s.client, from, len(wires)})
+		sections = append(sections, section{client: s.client, from: from, to: len(wires)})
 	}
 	a.wires, a.sections = wires, sections
 }
@@ -116,39 +165,22 @@ func (a *applyScratch) section(client uint64) *section {
 	return nil
 }
 
-// release lets go of the update and of scratch space that only a large one needs.
-func (a *applyScratch) release() {
-	if cap(a.wires) > maxKept {
-		*a = applyScratch{}
-		return
-	}
-	clear(a.wires)
-	clear(a.reader.aux)
-	a.v1.d = lib0.Decoder{}
-	a.byClient = nil
-	a.busy = false
-}
-
 // ApplyUpdate integrates an update in format v1; origin is handed to observers. Parts that build upon something that
 // is missing wait until that arrives. On an error, which wraps ErrInvalidUpdate, the document is unchanged.
 func (d *Doc) ApplyUpdate(update []byte, origin any) error {
-	a := d.takeScratch()
+	a := takeScratch()
 	a.v1.d = lib0.NewDecoder(update)
 	return d.apply(a, &a.v1, len(update), origin)
 }
 
 // ApplyUpdateV2 is ApplyUpdate for format v2.
 func (d *Doc) ApplyUpdateV2(update []byte, origin any) error {
-	return d.apply(d.takeScratch(), newDecoderV2(update), len(update), origin)
+	return d.apply(takeScratch(), newDecoderV2(update), len(update), origin)
 }
 
-// takeScratch returns the document's scratch space, or a new one where an observer applies an update in turn.
-func (d *Doc) takeScratch() *applyScratch {
-	if d.reader.busy {
-		return &applyScratch{}
-	}
-	d.reader.busy = true
-	return &d.reader
+func takeScratch() *applyScratch {
+	a, _ := scratchPool.Get().(*applyScratch)
+	return a
 }
 
 func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) error {
@@ -169,6 +201,7 @@ func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) er
 
 // integrateUpdate brings a decoded update into the document. It cannot fail.
 func (d *Doc) integrateUpdate(tx *Transaction, a *applyScratch) {
+	d.reserve(a)
 	rest := d.integrateStructs(tx, a)
 	retry := false
 	if p := d.pending; p != nil {
@@ -311,7 +344,7 @@ func (d *Doc) integrateWire(tx *Transaction, w *wire, aux []wireAux, offset uint
 	if w.flags&wireRight != 0 {
 		it.rightClient, _ = d.clientOf(w.rightClient)
 		it.rightClock = w.rightClock
-		it.right = d.cleanStart(tx, it.rightClient, it.rightClock)
+		it.right = d.rightOf(tx, &it)
 		collected = collected || d.item(it.right).kind == kindGC
 	}
 	switch {
@@ -346,6 +379,18 @@ func (d *Doc) integrateWire(tx *Transaction, w *wire, aux []wireAux, offset uint
 	d.integrate(tx, r)
 }
 
+// rightOf returns the item that starts at the right origin: mostly it is the neighbor of the one on the left.
+func (d *Doc) rightOf(tx *Transaction, it *item) ref {
+	if it.left != 0 {
+		if r := d.item(it.left).right; r != 0 {
+			if right := d.item(r); right.client == it.rightClient && right.clock == it.rightClock {
+				return r
+			}
+		}
+	}
+	return d.cleanStart(tx, it.rightClient, it.rightClock)
+}
+
 // placeOf returns the place of a struct whose parent is n.
 func (d *Doc) placeOf(n nodeRef, w *wire, aux []wireAux) place {
 	if w.flags&wireSub == 0 {
@@ -378,7 +423,7 @@ func (d *Doc) extend(tx *Transaction, it *item, w *wire, offset uint32) bool {
 	left.length += it.length
 	c.state += it.length
 	nd.length += it.length
-	d.indexGrown(n, it.left, int(it.length))
+	d.indexGrown(n, it.left, it.length)
 	tx.markChanged(left.place)
 	return true
 }
@@ -615,24 +660,29 @@ func (d *Doc) applyDeletes(tx *Transaction, set deleteSet) (unapplied deleteSet)
 // deleteRange deletes the items in a range of clocks, all of which exist.
 func (d *Doc) deleteRange(tx *Transaction, index, clock, end uint32) {
 	c := d.clients[index]
-	for clock < end {
-		s := c.structs.find(clock)
+	s := c.structs.find(clock)
+	for {
 		r := c.structs.at(s)
 		it := d.item(r)
-		if it.deleted() {
-			clock = it.end()
-			continue
-		}
-		if it.clock < clock {
-			r = d.split(tx, s, r, clock-it.clock)
-			it = d.item(r)
-			s = c.structs.find(clock)
-		}
-		if end < it.end() {
-			d.split(tx, s, r, end-it.clock)
+		if !it.deleted() {
+			if it.clock < clock {
+				r = d.split(tx, s, r, clock-it.clock)
+				it = d.item(r)
+				s = c.structs.find(clock)
+			}
+			if end < it.end() {
+				d.split(tx, s, r, end-it.clock)
+			}
+			d.deleteItem(tx, r)
 		}
 		clock = it.end()
-		d.deleteItem(tx, r)
+		if clock >= end {
+			return
+		}
+		var ok bool
+		if s, ok = c.structs.next(s); !ok || c.structs.clockAt(s) != clock {
+			s = c.structs.find(clock) // A block was halved.
+		}
 	}
 }
 

@@ -105,6 +105,18 @@ func (s *slab[T]) alloc() uint32 {
 	return i
 }
 
+// reserve makes room for n values at once.
+func (s *slab[T]) reserve(n int) {
+	missing := (int(s.next)+n+slabChunk)/slabChunk - len(s.chunks)
+	if missing < 2 {
+		return
+	}
+	all := make([]T, missing*slabChunk)
+	for i := range missing {
+		s.chunks = append(s.chunks, (*[slabChunk]T)(all[i*slabChunk:]))
+	}
+}
+
 func (s *slab[T]) release(i uint32) {
 	var zero T
 	*s.at(i) = zero

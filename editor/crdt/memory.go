@@ -18,7 +18,7 @@ func (d *Doc) MemoryBytes() int {
 	for _, x := range d.indexes {
 		n += x.bytes()
 	}
-	n += cap(d.order)*4 + cap(d.reader.wires)*int(unsafe.Sizeof(wire{}))
+	n += cap(d.order) * 4
 	if d.pending != nil {
 		n += len(d.pending.update)
 	}

@@ -225,17 +225,6 @@ func (e *Event) Path() []any {
 	return path
 }
 
-// indexOf returns the position of an item in its list.
-func (d *Doc) indexOf(r ref) int {
-	n := 0
-	for l := d.item(r).left; l != 0; l = d.item(l).left {
-		if it := d.item(l); !it.deleted() && it.kind.countable() {
-			n += int(it.length)
-		}
-	}
-	return n
-}
-
 // KeyChange is what happened to an entry of a map.
 type KeyChange struct {
 	Key    string

@@ -51,30 +51,26 @@ func (l *structList) prev(s spot) (spot, bool) {
 func (l *structList) find(clock uint32) spot {
 	b := len(l.first) - 1
 	if l.first[b] > clock {
-		lo, hi := 0, b // first[lo] <= clock < first[hi]
-		for hi-lo > 1 {
-			mid := int(uint(lo+hi) >> 1)
-			if l.first[mid] <= clock {
-				lo = mid
-			} else {
-				hi = mid
+		// Halving without a branch that depends on the comparison: half of those would be predicted wrongly.
+		b = 0
+		for n := len(l.first); n > 1; {
+			half := n >> 1
+			next := b + half
+			if l.first[next] <= clock {
+				b = next
 			}
+			n -= half
 		}
-		b = lo
 	}
 	block := l.blocks[b]
-	i := len(block) - 1
-	if block[i].clock > clock {
-		lo, hi := 0, i
-		for hi-lo > 1 {
-			mid := int(uint(lo+hi) >> 1)
-			if block[mid].clock <= clock {
-				lo = mid
-			} else {
-				hi = mid
-			}
+	i := 0
+	for n := len(block); n > 1; {
+		half := n >> 1
+		next := i + half
+		if block[next].clock <= clock {
+			i = next
 		}
-		i = lo
+		n -= half
 	}
 	return spot{b, i}
 }

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -11,17 +12,29 @@ const replacement = 0xFFFD
 
 // decodeUTF16 appends the valid UTF-8 s as UTF-16 code units.
 func decodeUTF16(dst []uint16, s []byte) []uint16 {
+	at := len(dst)
+	dst = slices.Grow(dst, len(s)) // There are no more units than bytes.
+	out := dst[at : at+len(s)]
+	n := 0
 	for i := 0; i < len(s); {
 		if b := s[i]; b < utf8.RuneSelf {
-			dst = append(dst, uint16(b))
+			out[n] = uint16(b)
+			n++
 			i++
 			continue
 		}
-		r, n := utf8.DecodeRune(s[i:])
-		dst = utf16.AppendRune(dst, r)
-		i += n
+		r, size := utf8.DecodeRune(s[i:])
+		i += size
+		if r > 0xFFFF {
+			high, low := utf16.EncodeRune(r)
+			out[n], out[n+1] = uint16(high), uint16(low)
+			n += 2
+			continue
+		}
+		out[n] = uint16(r)
+		n++
 	}
-	return dst
+	return dst[:at+n]
 }
 
 // appendUTF16 appends the code units s as UTF-8. Half a surrogate pair becomes U+FFFD.

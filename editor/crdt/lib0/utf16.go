@@ -21,7 +21,7 @@ func UTF16Len(s []byte) int {
 // UTF16Offset returns the byte offset at which n code units of valid UTF-8 end. Where n cuts a surrogate pair, it is
 // the offset of that pair and whole is false. It returns -1 if s is shorter.
 func UTF16Offset(s []byte, n uint64) (offset int, whole bool) {
-	i := asciiPrefix(s)
+	i := asciiPrefix(s[:min(uint64(len(s)), n)])
 	if uint64(i) >= n {
 		return int(n), true
 	}
