@@ -232,6 +232,7 @@ type longQueue struct {
 	heads   []updateHead
 	open    openUpdates
 	current *lazyReader
+	spare   *lazyReader
 	turns   int
 }
 
@@ -245,8 +246,9 @@ type updateHead struct {
 func newLongQueue(m *merger, f format, updates [][]byte) (*longQueue, error) {
 	q := &longQueue{m: m, f: f, updates: updates, heads: make([]updateHead, 0, len(updates))}
 	sorted := true
+	r := &lazyReader{}
 	for i, u := range updates {
-		r := f.open(u)
+		f.reopen(r, u)
 		if err := r.advanceUnskipped(); err != nil {
 			return nil, err
 		}
@@ -285,6 +287,9 @@ func (q *longQueue) first() (*lazyReader, error) {
 		q.turns++
 		heap.Push(&q.open, openUpdate{r, -q.turns})
 	}
+	if r := q.current; r != nil && r.done {
+		q.spare = r
+	}
 	q.current = nil
 	if len(q.heads) > 0 {
 		h := q.heads[0]
@@ -296,9 +301,12 @@ func (q *longQueue) first() (*lazyReader, error) {
 		}
 		if first {
 			q.heads = q.heads[1:]
-			r := q.f.open(q.updates[h.index])
-			q.current = r
-			return r, q.m.next(r)
+			if q.spare == nil {
+				q.spare = &lazyReader{}
+			}
+			q.current = q.f.reopen(q.spare, q.updates[h.index])
+			q.spare = nil
+			return q.current, q.m.next(q.current)
 		}
 	}
 	if len(q.open) == 0 {

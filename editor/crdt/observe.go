@@ -184,10 +184,15 @@ func (d *Doc) emit(tx *Transaction, added bool) {
 			l.call(d.encodeTransaction(&encoderV2{}, tx, affected), tx)
 		}
 	}
-	if len(tx.subdocsAdded)+len(tx.subdocsRemoved)+len(tx.subdocsLoaded) > 0 {
-		for _, l := range d.listeners.subdocuments {
-			l.call(SubdocChange{Added: tx.subdocsAdded, Removed: tx.subdocsRemoved, Loaded: tx.subdocsLoaded})
-		}
+	if len(d.listeners.subdocuments) == 0 || len(tx.subdocsAdded)+len(tx.subdocsRemoved) == 0 {
+		return
+	}
+	change := d.subdocChange(tx)
+	if len(change.Added)+len(change.Removed) == 0 {
+		return
+	}
+	for _, l := range d.listeners.subdocuments {
+		l.call(change)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 type Subdoc struct {
 	guid    string
 	options []byte // In the any encoding.
+	deleted bool
 }
 
 // NewSubdoc returns a subdocument that can be put into a document. The meta data, which peers see, may be nil.
@@ -85,22 +86,30 @@ func (s *Subdoc) AutoLoad() bool {
 func (s *Subdoc) encodedOptions() []byte { return s.options }
 
 func (d *Doc) integrateSubdoc(tx *Transaction, it *item) {
-	s := d.subdocs[it.content]
-	tx.subdocsAdded = append(tx.subdocsAdded, s)
-	if s.AutoLoad() {
-		tx.subdocsLoaded = append(tx.subdocsLoaded, s)
-	}
+	tx.subdocsAdded = append(tx.subdocsAdded, it.content)
 }
 
 func (d *Doc) deleteSubdoc(tx *Transaction, it *item) {
-	s := d.subdocs[it.content]
-	for i, added := range tx.subdocsAdded {
-		if added == s {
-			tx.subdocsAdded = append(tx.subdocsAdded[:i], tx.subdocsAdded[i+1:]...)
-			return
+	d.subdocs[it.content].deleted = true
+	if !tx.adds(it) {
+		tx.subdocsRemoved = append(tx.subdocsRemoved, d.subdocs[it.content])
+	}
+}
+
+// subdocChange returns what a transaction did to subdocuments. What it both added and deleted does not count.
+func (d *Doc) subdocChange(tx *Transaction) SubdocChange {
+	c := SubdocChange{Removed: tx.subdocsRemoved}
+	for _, i := range tx.subdocsAdded {
+		s := d.subdocs[i]
+		if s == nil || s.deleted {
+			continue
+		}
+		c.Added = append(c.Added, s)
+		if s.AutoLoad() {
+			c.Loaded = append(c.Loaded, s)
 		}
 	}
-	tx.subdocsRemoved = append(tx.subdocsRemoved, s)
+	return c
 }
 
 // Subdocs returns the subdocuments that are part of the document.

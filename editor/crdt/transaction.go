@@ -19,12 +19,12 @@ type Transaction struct {
 	merge   []id    // What was split, for merging it again.
 	changed []place // The lists and the map entries that changed, in order, with repetitions.
 
-	subdocsAdded, subdocsRemoved, subdocsLoaded []*Subdoc
+	subdocsAdded   []uint32 // Indices of Doc.subdocs.
+	subdocsRemoved []*Subdoc
 
 	cleanFormats bool
 	deletedFrom  []uint64    // The clients of which items were deleted, in the order of the first deletions.
 	splitFor     []*Snapshot // Snapshots along which structs were split already.
-	events       []*Event
 }
 
 // Origin returns what the caller of Transact or ApplyUpdate named as the origin of the change.
@@ -58,29 +58,23 @@ func (tx *Transaction) changes() []nodeChange {
 	d := tx.doc
 	var out []nodeChange
 	at := map[nodeRef]int{}
+	seen := map[place]bool{}
 	for _, p := range tx.changed {
 		n := d.nodeOf(p)
-		if d.nodeDeleted(n) {
+		if seen[p] || d.nodeDeleted(n) {
 			continue
 		}
+		seen[p] = true
 		i, ok := at[n]
 		if !ok {
 			i = len(out)
 			at[n] = i
 			out = append(out, nodeChange{node: n})
 		}
-		c := &out[i]
-		if !p.isEntry() {
-			c.list = true
-			continue
-		}
-		key := d.entry(p.entry()).key
-		known := false
-		for _, k := range c.keys {
-			known = known || k == key
-		}
-		if !known {
-			c.keys = append(c.keys, key)
+		if p.isEntry() {
+			out[i].keys = append(out[i].keys, d.entry(p.entry()).key)
+		} else {
+			out[i].list = true
 		}
 	}
 	return out

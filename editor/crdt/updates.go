@@ -109,8 +109,20 @@ type lazyReader struct {
 	done    bool
 }
 
-func (f format) open(update []byte) *lazyReader {
-	return &lazyReader{structReader: newStructReader(f.decoder(update), len(update))}
+func (f format) open(update []byte) *lazyReader { return f.reopen(&lazyReader{}, update) }
+
+// reopen makes a reader that is done read another update.
+func (f format) reopen(r *lazyReader, update []byte) *lazyReader {
+	dec := r.dec
+	if v1, ok := dec.(*decoderV1); ok {
+		v1.d.Reset(update)
+	} else {
+		dec = f.decoder(update)
+	}
+	aux := r.aux[:0]
+	r.structReader = newStructReader(dec, len(update))
+	r.aux, r.done = aux, false
+	return r
 }
 
 // advance reads the next struct into current. Afterwards done tells whether there was none.

@@ -236,9 +236,15 @@ func normalizeReflected(r reflect.Value) (any, bool) {
 	}
 }
 
+// canonicalNaN is the NaN that JavaScript writes, whichever it computed with.
+const canonicalNaN = 0x7ff8000000000000
+
 func appendNumber(dst []byte, f float64) []byte {
 	if f == math.Trunc(f) && math.Abs(f) <= maxTaggedInteger {
 		return AppendVarInt(append(dst, tagInteger), uint64(math.Abs(f)), math.Signbit(f))
+	}
+	if f != f {
+		return binary.BigEndian.AppendUint64(append(dst, tagFloat64), canonicalNaN)
 	}
 	if f32 := float32(f); float64(f32) == f {
 		return AppendFloat32(append(dst, tagFloat32), f32)
@@ -337,7 +343,7 @@ func (d *Decoder) skipAny(depth int) bool {
 		bits := d.Uint64()
 		f := math.Float64frombits(bits)
 		if f != f {
-			return bits == 0x7ff8000000000000
+			return bits == canonicalNaN
 		}
 		return float64(float32(f)) != f && (f != math.Trunc(f) || math.Abs(f) > maxTaggedInteger)
 	case tagBigInt:
