@@ -48,6 +48,9 @@ type shard struct {
 	fenced      chan struct{}
 	// redisDown makes the drainer hurry and leave the log untrimmed.
 	redisDown atomic.Bool
+	// synced says that the log is fenced and that what former owners left in it is in PostgreSQL. Nothing is appended
+	// to it or trimmed from it before.
+	synced atomic.Bool
 
 	mu sync.Mutex
 	// queue is what PostgreSQL lacks, unacked what has not been acknowledged, both in the order of their counters.
@@ -87,6 +90,7 @@ func (s *shard) start() {
 // fence raises the epoch in Redis and adopts what owners of lower epochs than below left in the log; of all epochs if
 // below is 0.
 func (s *shard) fence(ctx context.Context, below int64) error {
+	s.synced.Store(false)
 	counter, err := s.store.log.fence(ctx, s.number, s.epoch)
 	if err != nil {
 		return err
@@ -98,34 +102,31 @@ func (s *shard) fence(ctx context.Context, below int64) error {
 	if bad > 0 {
 		s.logger.Error("The log holds records that cannot be read; they are skipped", "records", bad)
 	}
-	var adopted map[string]int64
+	// Nothing may be appended meanwhile: it could get the number of an operation that is adopted.
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(entries) > 0 {
-		adopted, err = s.store.database.adopt(ctx, s.number, s.epoch, entries, s.lastSeq)
+		adopted, err := s.store.database.adopt(ctx, s.number, s.epoch, entries, s.lastSeq)
 		if err != nil {
 			return err
 		}
+		for document, n := range adopted {
+			s.shift[document] += n
+		}
+		if len(adopted) > 0 {
+			s.logger.Info("Stored what a former owner had left in the log", "documents", len(adopted))
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if below == 0 {
 		s.next, s.sent, s.durable, s.drained = counter, counter, counter, counter
-	}
-	for document, n := range adopted {
-		s.shift[document] += n
-	}
-	if len(adopted) > 0 {
-		s.logger.Info("Stored what a former owner had left in the log", "documents", len(adopted), "operations", len(entries))
-	}
-	if below == 0 {
 		clear(s.shift)
 	}
+	s.synced.Store(true)
 	return nil
 }
 
-// lastSeq is the highest number that is given out in the queue for the document.
+// lastSeq is the highest number that is given out in the queue for the document. The caller holds mu.
 func (s *shard) lastSeq(document string) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var last int64
 	for _, queued := range s.queue {
 		if queued.entry.Document == document {
@@ -334,6 +335,9 @@ func (s *shard) unsent() (drained int64, group []*item) {
 
 // appendGroup commits a group to the log and says whether Redis is of use.
 func (s *shard) appendGroup(ctx context.Context, drained int64, group []*item) bool {
+	if !s.synced.Load() {
+		return s.fenceAgain(ctx)
+	}
 	records := make([][]byte, len(group))
 	for i, member := range group {
 		records[i] = member.record
@@ -354,19 +358,29 @@ func (s *shard) appendGroup(ctx context.Context, drained int64, group []*item) b
 		return true
 	case errors.Is(err, errStale):
 		s.logger.Warn("Redis lost the shard's epoch in a fail-over; fencing the shard again")
-		if err = s.fence(ctx, s.epoch); err == nil {
-			s.rewind(0)
-			return true
-		}
-		if errors.Is(err, storage.ErrFenced) {
-			s.end(err)
-			return true
-		}
+		return s.fenceAgain(ctx)
 	}
 	if ctx.Err() == nil {
 		s.setRedisDown(true, err)
 	}
 	return false
+}
+
+// fenceAgain fences a log that has lost the epoch, and says whether Redis is of use.
+func (s *shard) fenceAgain(ctx context.Context) bool {
+	switch err := s.fence(ctx, s.epoch); {
+	case err == nil:
+		s.rewind(0)
+		return true
+	case errors.Is(err, storage.ErrFenced):
+		s.end(err)
+		return true
+	default:
+		if ctx.Err() == nil {
+			s.setRedisDown(true, err)
+		}
+		return false
+	}
 }
 
 // setRedisDown logs the change once.
@@ -478,6 +492,9 @@ func (s *shard) stored(batch []*item) {
 // trim shortens the log. A failure costs nothing but memory: the next one trims more, and the next owner skips what
 // PostgreSQL has.
 func (s *shard) trim(ctx context.Context, counter int64) {
+	if !s.synced.Load() {
+		return
+	}
 	err := s.store.log.trim(ctx, s.number, s.epoch, counter)
 	if errors.Is(err, storage.ErrFenced) {
 		s.end(err)
