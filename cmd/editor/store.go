@@ -75,6 +75,8 @@ func openRedis(c config) (redis.UniversalClient, error) {
 	options := &redis.UniversalOptions{
 		Addrs: []string{c.redisAddress}, Password: secret,
 		DialTimeout: connectTimeout, ReadTimeout: connectTimeout, WriteTimeout: connectTimeout,
+		// The store bounds every call itself and knows what may be repeated.
+		ContextTimeoutEnabled: true, MaxRetries: -1,
 	}
 	if c.redisSentinels != "" {
 		options.Addrs = strings.Split(c.redisSentinels, ",")
