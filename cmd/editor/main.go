@@ -105,7 +105,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 
 	failed := make(chan error, 3)
 	serve := func(address string, serve func(net.Listener) error) error {
-		listener, err := net.Listen("tcp", address)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}

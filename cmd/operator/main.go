@@ -50,7 +50,7 @@ type options struct {
 func main() {
 	options := parse()
 	if options.version {
-		fmt.Println(describe())
+		_, _ = fmt.Fprintln(os.Stdout, describe())
 		return
 	}
 	if err := run(options); err != nil {

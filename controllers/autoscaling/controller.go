@@ -115,9 +115,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // Reconcile looks at the load of one cluster and takes one step towards the number of pods that it needs.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cluster := &v1alpha1.CollabCluster{}
-	if err := r.Client.Get(ctx, request.NamespacedName, cluster); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Get(ctx, request.NamespacedName, cluster)
+	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the CollabCluster: %w", err)
-	} else if err != nil || cluster.DeletionTimestamp != nil {
+	}
+	if gone := apierrors.IsNotFound(err); gone || cluster.DeletionTimestamp != nil {
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}

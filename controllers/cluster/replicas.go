@@ -82,7 +82,7 @@ func heldByOthers(deployment *appsv1.Deployment) bool {
 		var fields struct {
 			Spec map[string]json.RawMessage `json:"f:spec"`
 		}
-		if err := json.Unmarshal(entry.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
 			continue
 		}
 		if _, held := fields.Spec["f:replicas"]; held {

@@ -66,13 +66,14 @@ func (r *Reconciler) ensureSecret(
 		present.Labels[child.LabelInstance] == labels[child.LabelInstance]
 	switch {
 	case controller != nil && controller.UID != cluster.UID:
-		return nil, apply.Unchanged, fmt.Errorf("Secret %s %w: it is controlled by %s %s",
+		return nil, apply.Unchanged, fmt.Errorf("the Secret %s %w: it is controlled by %s %s",
 			want.name, apply.ErrForeign, controller.Kind, controller.Name)
 	case controller == nil && !labelled:
-		return nil, apply.Unchanged, fmt.Errorf("Secret %s %w: it was not created by this operator",
+		return nil, apply.Unchanged, fmt.Errorf("the Secret %s %w: it was not created by this operator",
 			want.name, apply.ErrForeign)
 	case present.DeletionTimestamp != nil:
-		return nil, apply.Unchanged, fmt.Errorf("Secret %s is being deleted; it is created anew when it is gone", want.name)
+		return nil, apply.Unchanged, fmt.Errorf(
+			"the Secret %s is being deleted; it is created anew when it is gone", want.name)
 	}
 	completed := present.DeepCopy()
 	if err := r.complete(cluster, completed, want); err != nil {

@@ -126,16 +126,18 @@ func clusterOfEditor(_ context.Context, pod client.Object) []reconcile.Request {
 // Reconcile brings one cluster's ShardMap in line with its pods.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cluster := &v1alpha1.CollabCluster{}
-	if err := r.Client.Get(ctx, request.NamespacedName, cluster); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Get(ctx, request.NamespacedName, cluster)
+	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the CollabCluster: %w", err)
-	} else if err != nil || cluster.DeletionTimestamp != nil {
+	}
+	if gone := apierrors.IsNotFound(err); gone || cluster.DeletionTimestamp != nil {
 		r.detector.Watch(request.NamespacedName, nil)
 		r.remember(request.NamespacedName, 0)
 		return ctrl.Result{}, nil
 	}
 
 	shardMap := &v1alpha1.ShardMap{}
-	err := r.Client.Get(ctx, request.NamespacedName, shardMap)
+	err = r.Client.Get(ctx, request.NamespacedName, shardMap)
 	switch {
 	case apierrors.IsNotFound(err):
 		return r.create(ctx, cluster)
@@ -269,11 +271,11 @@ func (r *Reconciler) remember(cluster types.NamespacedName, moves int) {
 func (r *Reconciler) desired(ctx context.Context, cluster *v1alpha1.CollabCluster) (int, error) {
 	var deployment appsv1.Deployment
 	name := client.ObjectKey{Namespace: cluster.Namespace, Name: child.ObjectName(cluster.Name, child.Editor)}
-	err := r.Client.Get(ctx, name, &deployment)
-	if client.IgnoreNotFound(err) != nil {
+	// A Deployment that is not there has no replicas either.
+	if err := r.Client.Get(ctx, name, &deployment); client.IgnoreNotFound(err) != nil {
 		return 0, fmt.Errorf("reading the editor Deployment: %w", err)
 	}
-	if err != nil || deployment.Spec.Replicas == nil {
+	if deployment.Spec.Replicas == nil {
 		return 0, nil
 	}
 	return int(*deployment.Spec.Replicas), nil

@@ -32,7 +32,7 @@ type Detector struct {
 	Notify func(cluster types.NamespacedName)
 
 	mutex   sync.Mutex
-	running context.Context // of Start, nil before it
+	running context.Context //nolint:containedctx // Of Start, nil before it: it bounds the probes.
 	group   sync.WaitGroup
 	targets map[types.NamespacedName]map[Process]*target
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -56,26 +55,23 @@ func await(t *testing.T, changed <-chan struct{}, what string) {
 }
 
 func TestDetectorFindsAClosedPortAndItsRecovery(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	t.Run("", func(t *testing.T) {
-		detector, changed := detect(t)
-		address, stop := serve(t, "127.0.0.1:0")
-		process := Process{UID: "a"}
-		detector.Watch(docs, map[Process]string{process: address})
-		if failed := detector.Failed(docs); len(failed) != 0 {
-			t.Fatalf("failed at once: %v", failed)
-		}
-		stop()
-		await(t, changed, "the port was closed")
-		if why := detector.Failed(docs)[process]; !strings.Contains(why, "refuses") {
-			t.Fatalf("the reason is %q", why)
-		}
-		serve(t, address)
-		await(t, changed, "the port was opened")
-		if failed := detector.Failed(docs); len(failed) != 0 {
-			t.Fatalf("failed although it answers: %v", failed)
-		}
-	})
+	detector, changed := detect(t)
+	address, stop := serve(t, "127.0.0.1:0")
+	process := Process{UID: "a"}
+	detector.Watch(docs, map[Process]string{process: address})
+	if failed := detector.Failed(docs); len(failed) != 0 {
+		t.Fatalf("failed at once: %v", failed)
+	}
+	stop()
+	await(t, changed, "the port was closed")
+	if why := detector.Failed(docs)[process]; !strings.Contains(why, "refuses") {
+		t.Fatalf("the reason is %q", why)
+	}
+	serve(t, address)
+	await(t, changed, "the port was opened")
+	if failed := detector.Failed(docs); len(failed) != 0 {
+		t.Fatalf("failed although it answers: %v", failed)
+	}
 }
 
 func TestDetectorFindsSilenceUnlessMostPodsAreSilent(t *testing.T) {

@@ -157,7 +157,7 @@ func Pipe(ctx context.Context) (edge, owner Stream) {
 }
 
 type pipe struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // Its end is the pipe's end, as with gRPC's streams.
 	out chan<- *Frame
 	in  <-chan *Frame
 }

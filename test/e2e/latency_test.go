@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"collab.dev/operator/api/v1alpha1"
 )
 
 // TestOwnerKillLatency measures how long it takes from the SIGKILL of a document's owner until an edit that is made
@@ -97,6 +99,16 @@ func ownerKillLatency(t *testing.T, document string) (inOthers, inDatabase time.
 	if err := client.IgnoreNotFound(api.Delete(t.Context(), pod, client.GracePeriodSeconds(0))); err != nil {
 		t.Fatal(err)
 	}
+	await(t, time.Minute, func() error {
+		var shardMap v1alpha1.ShardMap
+		get(t, clusterName, &shardMap)
+		for _, member := range shardMap.Spec.Members {
+			if member.Name == owner {
+				return fmt.Errorf("the ShardMap still has the deleted pod %s", owner)
+			}
+		}
+		return nil
+	})
 	return inOthers, inDatabase
 }
 

@@ -120,9 +120,10 @@ func awaitReady(ctx context.Context) error {
 	last := "it has no condition Ready yet"
 	err := wait.PollUntilContextTimeout(ctx, time.Second, readyLimit, true, func(ctx context.Context) (bool, error) {
 		var cluster v1alpha1.CollabCluster
-		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: clusterName}, &cluster); err != nil {
+		err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: clusterName}, &cluster)
+		if err != nil {
 			last = err.Error()
-			return false, nil
+			return false, nil //nolint:nilerr // It is asked again, and told when time is up.
 		}
 		ready := meta.FindStatusCondition(cluster.Status.Conditions, "Ready")
 		if ready == nil {

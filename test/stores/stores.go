@@ -73,7 +73,7 @@ func (s *Server) Thaw() { _ = s.process.Process.Signal(syscall.SIGCONT) }
 // freePort is a port that nobody listens on.
 func freePort(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
