@@ -4,8 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +23,9 @@ type config struct {
 	postgresURL, postgresPasswordFile                            string
 	peerTLSDir, shardMapFile, durability, logLevel               string
 
-	shards, snapshotEvery   int
-	drainTimeout, drainOver time.Duration
+	shards, snapshotEvery            int
+	maxDocumentBytes, documentMemory int
+	drainTimeout, drainOver          time.Duration
 }
 
 var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
@@ -64,6 +67,9 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	text(&c.logLevel, "log-level", "COLLAB_LOG_LEVEL", "info", "debug, info, warn or error")
 	f.IntVar(&c.shards, "shards", 256, "number of shards, as in spec.sharding.shards")
 	f.IntVar(&c.snapshotEvery, "snapshot-every", 100, "operations of a document between two snapshots")
+	f.IntVar(&c.maxDocumentBytes, "max-document-bytes", 64<<20, "bound of a document, encoded; 0 for none")
+	f.IntVar(&c.documentMemory, "document-memory", 0,
+		"bytes that open documents may take before unattended ones are closed; 0 takes half of GOMEMLIMIT")
 	f.DurationVar(&c.drainTimeout, "drain-timeout", 15*time.Second, "how long to wait for other pods to take the shards")
 	f.DurationVar(&c.drainOver, "drain-over", 5*time.Second, "time over which clients are let go")
 	if err := f.Parse(args); err != nil {
@@ -96,8 +102,21 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
 		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
 	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
+	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0,
+		"--max-document-bytes and --document-memory must not be below 0.")
 	check(c.drainTimeout > 0 && c.drainOver > 0, "--drain-timeout and --drain-over must be above 0.")
 	return c, errors.Join(wrong...)
+}
+
+// memoryBudget is how many bytes open documents may take; 0 is no bound.
+func (c config) memoryBudget() int {
+	if c.documentMemory > 0 {
+		return c.documentMemory
+	}
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return int(limit / 2)
+	}
+	return 0
 }
 
 // password reads a password's file; without one there is no password.

@@ -62,11 +62,6 @@ func main() {
 func run(ctx context.Context, c config, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	stored := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "collab_editor_append_seconds", Help: "Time from receiving a change to its being stored.",
-		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
-	})
-	registry.MustRegister(stored)
 
 	// What runs in the background ends after the drain, not with the signal.
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -93,7 +88,8 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	manager := shard.NewManager(shard.Options{
 		Name: c.podName, UID: c.podUID, Maps: maps, Store: store, Release: dialer.Release, Logger: log,
-		Stored: func(d time.Duration) { stored.Observe(d.Seconds()) },
+		SnapshotEvery: c.snapshotEvery, MaxDocumentBytes: c.maxDocumentBytes, MemoryBudget: c.memoryBudget(),
+		Metrics: shard.NewMetrics(registry),
 	})
 	clients := edge.New(edge.Options{Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Logger: log})
 	defer clients.Close()

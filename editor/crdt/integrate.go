@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 
@@ -168,6 +169,13 @@ func (a *applyScratch) section(client uint64) *section {
 // ApplyUpdate integrates an update in format v1; origin is handed to observers. Parts that build upon something that
 // is missing wait until that arrives. On an error, which wraps ErrInvalidUpdate, the document is unchanged.
 func (d *Doc) ApplyUpdate(update []byte, origin any) error {
+	_, err := d.Apply(update, origin)
+	return err
+}
+
+// Apply is ApplyUpdate, and reports whether the document knows more than before. An update that waits for others is
+// news too. Within a transaction it always reports true.
+func (d *Doc) Apply(update []byte, origin any) (changed bool, err error) {
 	a := takeScratch()
 	a.v1.d = lib0.NewDecoder(update)
 	return d.apply(a, &a.v1, len(update), origin)
@@ -175,7 +183,8 @@ func (d *Doc) ApplyUpdate(update []byte, origin any) error {
 
 // ApplyUpdateV2 is ApplyUpdate for format v2.
 func (d *Doc) ApplyUpdateV2(update []byte, origin any) error {
-	return d.apply(takeScratch(), newDecoderV2(update), len(update), origin)
+	_, err := d.apply(takeScratch(), newDecoderV2(update), len(update), origin)
+	return err
 }
 
 func takeScratch() *applyScratch {
@@ -183,20 +192,27 @@ func takeScratch() *applyScratch {
 	return a
 }
 
-func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) error {
+func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) (changed bool, err error) {
 	defer a.release()
 	if err := a.decode(dec, size); err != nil {
-		return err
+		return false, err
 	}
 	if d.tx != nil {
 		d.tx.local = false
 		d.integrateUpdate(d.tx, a)
-		return nil
+		return true, nil
 	}
+	var waiting []byte
+	if d.pending != nil {
+		waiting = d.pending.update
+	}
+	waitingDeletes := d.pendingDelete
 	tx := d.begin(origin, false)
 	d.integrateUpdate(tx, a)
+	changed = len(tx.touched) > 0 || len(tx.deletes) > 0 || !bytes.Equal(d.pendingDelete, waitingDeletes) ||
+		d.pending != nil && !bytes.Equal(d.pending.update, waiting)
 	d.end(tx)
-	return nil
+	return changed, nil
 }
 
 // integrateUpdate brings a decoded update into the document. It cannot fail.

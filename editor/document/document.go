@@ -5,26 +5,45 @@
 package document
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/protocol"
 	"collab.dev/operator/editor/storage"
 )
 
-// retryAfter is the time between two attempts to append an operation that the stores had no room for.
-const retryAfter = 100 * time.Millisecond
+const (
+	// retryAfter is the time between two attempts to append an operation that the stores had no room for.
+	retryAfter = 100 * time.Millisecond
+	// snapshotTimeout bounds one attempt to store a snapshot.
+	snapshotTimeout = 30 * time.Second
+	// maxTail is how many snapshots may be overdue before operations wait for one: it bounds what an opening replays.
+	maxTail = 50
+)
 
 // ErrClosed says that the document was closed: its shard moved away, or nobody used it.
 var ErrClosed = errors.New("the document is closed")
 
+// Reason says why an operation was refused for good.
+type Reason string
+
+// The reasons.
+const (
+	// Malformed is an update that is no Yjs update.
+	Malformed Reason = "malformed"
+	// TooLarge is an update that would make the document larger than it may be.
+	TooLarge Reason = "too large"
+)
+
 // Content is what somebody who joins needs to know.
 type Content struct {
-	// Updates bring a Yjs document to the current state, in any order.
-	Updates [][]byte
+	// Update brings a Yjs document with the asker's state vector to the current state.
+	Update []byte
 	// StateVector says what the document has, so that the joiner can send what it lacks.
 	StateVector []byte
 	// Awareness is an awareness update with everybody's presence.
@@ -44,8 +63,8 @@ type Sink interface {
 	Content(ref uint64, content Content)
 	// Ack says that the operation with this id is stored.
 	Ack(id uint64)
-	// Rejected says that the operation with this id is not valid and will never be stored.
-	Rejected(id uint64)
+	// Rejected says that the operation with this id will never be stored.
+	Rejected(id uint64, why Reason)
 	// Closed is called last, unless the sink was detached: the document is no longer served here.
 	Closed()
 }
@@ -54,11 +73,15 @@ type Sink interface {
 type Options struct {
 	// Shard stores the document's operations.
 	Shard storage.Shard
+	// SnapshotEvery is after how many operations a snapshot is stored; 100 if it is 0.
+	SnapshotEvery int
+	// MaxBytes bounds the document: what its state and the operations since take when encoded. 0 is no bound.
+	MaxBytes int
 	// Now tells the time; time.Now if it is nil.
 	Now func() time.Time
-	// Stored is told how long each operation took to be stored. Optional.
-	Stored func(time.Duration)
-	// Logger is told of operations that cannot be stored.
+	// Metrics takes what is measured. Optional.
+	Metrics *Metrics
+	// Logger is told of operations and snapshots that cannot be stored.
 	Logger *slog.Logger
 }
 
@@ -66,23 +89,36 @@ type Options struct {
 type Document struct {
 	name string
 	opts Options
+	// background is the context of snapshots, which Close ends and waits for.
+	background context.Context //nolint:containedctx // It ends with the document.
+	cancel     context.CancelFunc
+	wait       sync.WaitGroup
 
 	mu       sync.Mutex
-	engine   engine
+	engine   *crdt.Doc
 	presence protocol.Room[*Attachment]
 	sinks    map[*Attachment]struct{}
 	seq      int64
 	clock    time.Time
-	pending  map[int64]*operation
-	retry    []*operation
-	timer    *time.Timer
-	closed   bool
+	used     time.Time
+	// queue holds the operations that are not stored, and those that are stored after one that is not, in order.
+	queue []*operation
+	// retry holds the operations of queue that the stores had no room for, and those that came while there were any.
+	retry  []*operation
+	timer  *time.Timer
+	closed bool
+
+	// snapshot is the last operation that a stored snapshot contains, bytes about what the document takes when encoded.
+	snapshot     int64
+	bytes        int
+	snapshotting bool
 }
 
 type operation struct {
-	entry storage.Entry
-	since time.Time
-	acks  []ack
+	entry  storage.Entry
+	since  time.Time
+	stored bool
+	acks   []ack
 }
 
 type ack struct {
@@ -95,24 +131,29 @@ func Open(name string, stored storage.Document, opts Options) (*Document, error)
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.SnapshotEvery == 0 {
+		opts.SnapshotEvery = 100
+	}
 	d := &Document{
-		name: name, opts: opts, engine: newOpaque(),
-		sinks: map[*Attachment]struct{}{}, pending: map[int64]*operation{}, seq: stored.LastSeq(),
+		name: name, opts: opts, engine: crdt.NewDoc(crdt.Options{GUID: name}),
+		sinks: map[*Attachment]struct{}{}, seq: stored.LastSeq(), used: opts.Now(),
 	}
 	if s := stored.Snapshot; s != nil {
-		if _, err := d.engine.Apply(s.State, s.Seq); err != nil {
+		if err := d.engine.ApplyUpdate(s.State, nil); err != nil {
 			return nil, fmt.Errorf("the snapshot of %q at operation %d: %w", name, s.Seq, err)
 		}
-		d.clock = s.Time
+		d.clock, d.snapshot, d.bytes = s.Time, s.Seq, len(s.State)
 	}
 	for _, e := range stored.Tail {
-		if _, err := d.engine.Apply(e.Update, e.Seq); err != nil {
+		if err := d.engine.ApplyUpdate(e.Update, nil); err != nil {
 			return nil, fmt.Errorf("operation %d of %q: %w", e.Seq, name, err)
 		}
+		d.bytes += len(e.Update)
 		if e.Time.After(d.clock) {
 			d.clock = e.Time
 		}
 	}
+	d.background, d.cancel = context.WithCancel(context.Background())
 	return d, nil
 }
 
@@ -131,7 +172,7 @@ func (d *Document) Attach(sink Sink) (*Attachment, error) {
 	}
 	a := &Attachment{document: d, sink: sink}
 	d.sinks[a] = struct{}{}
-	sink.Attached(d.engine.StateVector())
+	sink.Attached(d.engine.EncodeStateVector())
 	return a, nil
 }
 
@@ -149,15 +190,22 @@ func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
 		a.sink.Ack(id)
 		return
 	}
-	known, err := d.engine.Apply(update, d.seq+1)
-	if err != nil {
-		a.sink.Rejected(id)
+	if d.opts.MaxBytes > 0 && d.bytes+len(update) > d.opts.MaxBytes {
+		a.sink.Rejected(id, TooLarge)
 		return
 	}
-	if known != 0 {
-		// It came before. It may still be on its way to the stores, and then it is acknowledged with the first copy.
-		if op := d.pending[known]; op != nil {
-			op.acks = append(op.acks, ack{a, id})
+	start := d.opts.Now()
+	changed, err := d.engine.Apply(update, nil)
+	if err != nil {
+		a.sink.Rejected(id, Malformed)
+		return
+	}
+	d.used = start
+	d.opts.Metrics.integrated(d.opts.Now().Sub(start), len(update))
+	if !changed {
+		// It came before. What it repeats may still be on its way to the stores, and then it is acknowledged with that.
+		if n := len(d.queue); n > 0 {
+			d.queue[n-1].acks = append(d.queue[n-1].acks, ack{a, id})
 		} else {
 			a.sink.Ack(id)
 		}
@@ -169,14 +217,15 @@ func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
 		}
 	}
 	d.seq++
+	d.bytes += len(update)
 	op := &operation{
 		entry: storage.Entry{Document: d.name, Seq: d.seq, Time: d.tick(), User: user, Update: update},
-		since: d.opts.Now(),
+		since: start,
 		acks:  []ack{{a, id}},
 	}
-	d.pending[d.seq] = op
-	if d.timer != nil {
-		d.retry = append(d.retry, op)
+	d.queue = append(d.queue, op)
+	if d.timer != nil || d.seq-d.snapshot > int64(maxTail*d.opts.SnapshotEvery) {
+		d.later(op)
 		return
 	}
 	d.append(op)
@@ -210,14 +259,16 @@ func (a *Attachment) Sync(ref uint64, stateVector []byte) error {
 	if !d.attached(a) {
 		return nil
 	}
-	updates, err := d.engine.Diff(stateVector)
+	start := d.opts.Now()
+	update, err := d.engine.EncodeStateAsUpdate(stateVector)
 	if err != nil {
 		return fmt.Errorf("state vector: %w", err)
 	}
 	a.sink.Content(ref, Content{
-		Updates: updates, StateVector: d.engine.StateVector(),
+		Update: update, StateVector: d.engine.EncodeStateVector(),
 		Awareness: protocol.EncodeAwareness(d.presence.Present(nil)),
 	})
+	d.opts.Metrics.joined(d.opts.Now().Sub(start))
 	return nil
 }
 
@@ -230,35 +281,63 @@ func (a *Attachment) Detach() {
 		return
 	}
 	delete(d.sinks, a)
+	d.used = d.opts.Now()
 	d.announce(d.presence.Leave(a), nil)
 }
 
-// CloseIfIdle closes the document if nobody is attached and all operations are stored, and says whether it is closed.
+// Use is what a document takes and since when.
+type Use struct {
+	// Bytes is about the memory that the document takes.
+	Bytes int
+	// Attended says that somebody is attached, or that operations are not stored yet.
+	Attended bool
+	// Last is when the document was used last.
+	Last time.Time
+}
+
+// Use says what the document takes.
+func (d *Document) Use() Use {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Use{
+		Bytes: d.engine.MemoryBytes(), Attended: len(d.sinks) > 0 || len(d.queue) > 0, Last: d.used,
+	}
+}
+
+// CloseIfIdle closes the document if nobody is attached, all operations are stored and so is a snapshot of them, and
+// says whether it is closed. If only the snapshot is missing, it begins to store one.
 func (d *Document) CloseIfIdle() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed && len(d.sinks) == 0 && len(d.pending) == 0 {
+	switch {
+	case d.closed:
+	case len(d.sinks) > 0 || len(d.queue) > 0 || d.snapshotting:
+	case d.seq > d.snapshot:
+		d.takeSnapshot()
+	default:
 		d.closed = true
+		d.cancel()
 	}
 	return d.closed
 }
 
-// Close ends the document and tells all sinks. Operations on their way to the stores are still acknowledged to
-// nobody: who sent them sends them again to the next owner.
+// Close ends the document and tells all sinks. Operations on their way to the stores are acknowledged to nobody: who
+// sent them sends them again to the next owner.
 func (d *Document) Close() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return
+	if !d.closed {
+		d.closed = true
+		if d.timer != nil {
+			d.timer.Stop()
+		}
+		for a := range d.sinks {
+			a.sink.Closed()
+		}
+		clear(d.sinks)
 	}
-	d.closed = true
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	for a := range d.sinks {
-		a.sink.Closed()
-	}
-	clear(d.sinks)
+	d.mu.Unlock()
+	d.cancel()
+	d.wait.Wait()
 }
 
 func (d *Document) attached(a *Attachment) bool {
@@ -299,15 +378,9 @@ func (d *Document) appended(op *operation, err error) {
 	defer d.mu.Unlock()
 	switch {
 	case err == nil:
-		delete(d.pending, op.entry.Seq)
-		if d.opts.Stored != nil {
-			d.opts.Stored(d.opts.Now().Sub(op.since))
-		}
-		for _, k := range op.acks {
-			if d.attached(k.to) {
-				k.to.sink.Ack(k.id)
-			}
-		}
+		op.stored = true
+		d.opts.Metrics.stored(d.opts.Now().Sub(op.since))
+		d.acknowledge()
 	case d.closed, errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrFenced):
 		// The shard is on its way to another owner, who gets the operation from the edge that waits for its
 		// acknowledgement.
@@ -316,9 +389,41 @@ func (d *Document) appended(op *operation, err error) {
 		// keeps its number, because later ones may have been taken.
 		if d.timer == nil {
 			d.opts.Logger.Warn("The stores do not take operations; trying again", "document", d.name, "error", err)
-			d.timer = time.AfterFunc(retryAfter, d.again)
 		}
-		d.retry = append(d.retry, op)
+		d.later(op)
+	}
+}
+
+// acknowledge tells who waits for it that all operations up to the first that is not stored are stored.
+func (d *Document) acknowledge() {
+	done := 0
+	for ; done < len(d.queue) && d.queue[done].stored; done++ {
+		for _, k := range d.queue[done].acks {
+			if d.attached(k.to) {
+				k.to.sink.Ack(k.id)
+			}
+		}
+	}
+	clear(d.queue[:done])
+	d.queue = d.queue[done:]
+	if d.lastStored()-d.snapshot >= int64(d.opts.SnapshotEvery) {
+		d.takeSnapshot()
+	}
+}
+
+// lastStored is the last operation that is stored with all before it.
+func (d *Document) lastStored() int64 {
+	if len(d.queue) > 0 {
+		return d.queue[0].entry.Seq - 1
+	}
+	return d.seq
+}
+
+// later appends the operation when the stores may have room.
+func (d *Document) later(op *operation) {
+	d.retry = append(d.retry, op)
+	if d.timer == nil {
+		d.timer = time.AfterFunc(retryAfter, d.again)
 	}
 }
 
@@ -331,7 +436,45 @@ func (d *Document) again() {
 	}
 	ops := d.retry
 	d.retry = nil
-	for _, op := range ops {
+	for i, op := range ops {
+		if op.entry.Seq-d.snapshot > int64(maxTail*d.opts.SnapshotEvery) {
+			d.takeSnapshot()
+			d.retry = append(d.retry, ops[i:]...)
+			d.timer = time.AfterFunc(retryAfter, d.again)
+			return
+		}
 		d.append(op)
 	}
+}
+
+// takeSnapshot begins to store the state up to the last stored operation. The state may contain later ones too: it is
+// then ahead of its number, which does no harm, because operations may be applied twice.
+func (d *Document) takeSnapshot() {
+	seq := d.lastStored()
+	if d.snapshotting || d.closed || seq <= d.snapshot {
+		return
+	}
+	state, err := d.engine.EncodeStateAsUpdate(nil)
+	if err != nil {
+		d.opts.Logger.Error("The document cannot be encoded", "document", d.name, "error", err)
+		return
+	}
+	d.snapshotting = true
+	snapshot, before := storage.Snapshot{Seq: seq, Time: d.clock, State: state}, d.bytes
+	d.wait.Go(func() {
+		ctx, cancel := context.WithTimeout(d.background, snapshotTimeout)
+		defer cancel()
+		err := d.opts.Shard.WriteSnapshot(ctx, d.name, snapshot)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.snapshotting = false
+		if err == nil {
+			d.bytes += len(state) - before
+			d.snapshot = seq
+			d.opts.Metrics.snapshot(len(state))
+		} else if !d.closed && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrClosed) {
+			d.opts.Logger.Warn("The snapshot was not stored; the next operations will try again",
+				"document", d.name, "error", err)
+		}
+	})
 }

@@ -2,11 +2,17 @@ package document
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/storage"
 )
 
@@ -15,6 +21,9 @@ type gate struct {
 	mu      sync.Mutex
 	waiting []func(error)
 	entries []storage.Entry
+
+	snapshots []storage.Snapshot
+	refuse    error // What WriteSnapshot returns.
 }
 
 func (g *gate) Append(e storage.Entry, done func(error)) {
@@ -40,32 +49,70 @@ func (g *gate) appends() int {
 	return len(g.entries)
 }
 
-func (*gate) Load(context.Context, string) (storage.Document, error)        { return storage.Document{}, nil }
-func (*gate) WriteSnapshot(context.Context, string, storage.Snapshot) error { return nil }
-func (*gate) Fenced() <-chan struct{}                                       { return nil }
-func (*gate) Close(context.Context) error                                   { return nil }
+func (*gate) Load(context.Context, string) (storage.Document, error) { return storage.Document{}, nil }
+func (g *gate) WriteSnapshot(_ context.Context, _ string, s storage.Snapshot) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.snapshots = append(g.snapshots, s)
+	return g.refuse
+}
+
+func (g *gate) taken() []storage.Snapshot {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.snapshots)
+}
+func (*gate) Fenced() <-chan struct{}     { return nil }
+func (*gate) Close(context.Context) error { return nil }
 
 type record struct {
 	acks, updates int
+	rejected      Reason
 	closed        bool
 }
 
-func (*record) Attached([]byte)         {}
-func (r *record) Update([]byte)         { r.updates++ }
-func (*record) Awareness([]byte)        {}
-func (*record) Content(uint64, Content) {}
-func (r *record) Ack(uint64)            { r.acks++ }
-func (*record) Rejected(uint64)         {}
-func (r *record) Closed()               { r.closed = true }
+// typist makes updates, each of which inserts a text at the end.
+type typist struct {
+	doc  *crdt.Doc
+	last []byte
+}
 
-func open(t *testing.T, g *gate) (*Document, *record, *record, *Attachment) {
+func newTypist(client uint64) *typist {
+	p := &typist{doc: crdt.NewDoc(crdt.Options{ClientID: client})}
+	p.doc.OnUpdate(func(update []byte, _ any) { p.last = update })
+	return p
+}
+
+func (p *typist) insert(t *testing.T, text string) []byte {
 	t.Helper()
-	d, err := Open("acme/a", storage.Document{}, Options{
+	root := p.doc.Text("text")
+	if err := root.Insert(root.Len(), text); err != nil {
+		t.Fatal(err)
+	}
+	return p.last
+}
+
+func (*record) Attached([]byte)                 {}
+func (r *record) Update([]byte)                 { r.updates++ }
+func (*record) Awareness([]byte)                {}
+func (*record) Content(uint64, Content)         {}
+func (r *record) Ack(uint64)                    { r.acks++ }
+func (r *record) Rejected(_ uint64, why Reason) { r.rejected = why }
+func (r *record) Closed()                       { r.closed = true }
+
+func open(t *testing.T, g *gate, set ...func(*Options)) (*Document, *record, *record, *Attachment) {
+	t.Helper()
+	options := Options{
 		Shard: g, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(1, 0) },
-	})
+	}
+	for _, f := range set {
+		f(&options)
+	}
+	d, err := Open("acme/a", storage.Document{}, options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(d.Close)
 	from, other := &record{}, &record{}
 	a, err := d.Attach(from)
 	if err != nil {
@@ -77,11 +124,23 @@ func open(t *testing.T, g *gate) (*Document, *record, *record, *Attachment) {
 	return d, from, other, a
 }
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for start := time.Now(); !ok(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("waited 10 s for %s", what)
+		}
+	}
+}
+
 func TestNothingIsAcknowledgedBeforeItIsStored(t *testing.T) {
 	g := &gate{}
 	_, from, other, a := open(t, g)
-	a.Update(1, "", []byte("x"), false)
-	a.Update(2, "", []byte("x"), false)
+	x := newTypist(1).insert(t, "x")
+	a.Update(1, "", x, false)
+	a.Update(2, "", x, false)
 	if from.acks != 0 || other.updates != 1 || from.updates != 0 || g.appends() != 1 {
 		t.Fatalf("before: %+v, %+v, %d appended", from, other, g.appends())
 	}
@@ -94,8 +153,9 @@ func TestNothingIsAcknowledgedBeforeItIsStored(t *testing.T) {
 func TestTimestampsRiseThoughTheClockStandsStill(t *testing.T) {
 	g := &gate{}
 	_, _, _, a := open(t, g)
-	a.Update(1, "", []byte("x"), false)
-	a.Update(2, "", []byte("y"), false)
+	p := newTypist(1)
+	a.Update(1, "", p.insert(t, "x"), false)
+	a.Update(2, "", p.insert(t, "y"), false)
 	if e := g.entries; e[0].Seq != 1 || e[1].Seq != 2 || !e[1].Time.After(e[0].Time) {
 		t.Fatalf("stored %+v", e)
 	}
@@ -104,14 +164,11 @@ func TestTimestampsRiseThoughTheClockStandsStill(t *testing.T) {
 func TestOverloadDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 	g := &gate{}
 	_, from, _, a := open(t, g)
-	a.Update(1, "", []byte("x"), false)
+	p := newTypist(1)
+	a.Update(1, "", p.insert(t, "x"), false)
 	g.answer(storage.ErrOverloaded)
-	a.Update(2, "", []byte("y"), false)
-	for start := time.Now(); g.appends() < 3; time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatal("the operation was not appended again")
-		}
-	}
+	a.Update(2, "", p.insert(t, "y"), false)
+	await(t, "the operation to be appended again", func() bool { return g.appends() >= 3 })
 	g.answer(nil)
 	if from.acks != 2 || g.entries[1].Seq != 1 || g.entries[2].Seq != 2 {
 		t.Fatalf("%d acknowledged, stored %+v", from.acks, g.entries)
@@ -121,7 +178,7 @@ func TestOverloadDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 func TestAClosedDocumentTellsEverybodyAndAcknowledgesNothing(t *testing.T) {
 	g := &gate{}
 	d, from, other, a := open(t, g)
-	a.Update(1, "", []byte("x"), false)
+	a.Update(1, "", newTypist(1).insert(t, "x"), false)
 	d.Close()
 	g.answer(nil)
 	if !from.closed || !other.closed || from.acks != 0 {
@@ -131,3 +188,151 @@ func TestAClosedDocumentTellsEverybodyAndAcknowledgesNothing(t *testing.T) {
 		t.Fatal("attached to a closed document")
 	}
 }
+
+func TestAcknowledgementsKeepTheOrderOfOperations(t *testing.T) {
+	g := &gate{}
+	_, from, _, a := open(t, g)
+	p := newTypist(1)
+	first, second := p.insert(t, "x"), p.insert(t, "y")
+	a.Update(1, "", first, false)
+	a.Update(2, "", second, false)
+	// What repeats the first operation says that all before is stored too.
+	g.mu.Lock()
+	waiting := g.waiting
+	g.waiting = nil
+	g.mu.Unlock()
+	waiting[1](nil)
+	a.Update(3, "", first, false)
+	if from.acks != 0 {
+		t.Fatal("acknowledged although the first operation is not stored")
+	}
+	waiting[0](nil)
+	if from.acks != 3 {
+		t.Fatalf("%d are acknowledged", from.acks)
+	}
+}
+
+func TestMalformedAndOversizedUpdatesAreRefusedAndChangeNothing(t *testing.T) {
+	g := &gate{}
+	d, from, other, a := open(t, g, func(o *Options) { o.MaxBytes = 100 })
+	a.Update(1, "", []byte("no update"), false)
+	if from.rejected != Malformed {
+		t.Errorf("a malformed update is %q", from.rejected)
+	}
+	p := newTypist(1)
+	a.Update(2, "", p.insert(t, strings.Repeat("x", 100)), false)
+	if from.rejected != TooLarge {
+		t.Errorf("an update beyond the bound is %q", from.rejected)
+	}
+	if other.updates != 0 || g.appends() != 0 || len(d.engine.StateVector()) != 0 {
+		t.Error("the refused updates changed something")
+	}
+}
+
+func TestSnapshotsHoldWhatIsStored(t *testing.T) {
+	g := &gate{}
+	d, _, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 3 })
+	p := newTypist(1)
+	for i := range 4 {
+		a.Update(uint64(i), "", p.insert(t, "x"), false)
+	}
+	if len(g.taken()) != 0 {
+		t.Fatal("a snapshot before anything was stored")
+	}
+	g.answer(nil)
+	await(t, "a snapshot", func() bool { return len(g.taken()) == 1 })
+	s := g.taken()[0]
+	if s.Seq < 3 || s.Time.IsZero() {
+		t.Fatalf("the snapshot is of operation %d at %s", s.Seq, s.Time)
+	}
+	again, err := Open("acme/a", storage.Document{Snapshot: &s, Tail: g.entries[s.Seq:]}, d.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if text := again.engine.Text("text").String(); text != "xxxx" || again.seq != 4 {
+		t.Fatalf("opened %q at operation %d", text, again.seq)
+	}
+}
+
+func TestAnIdleDocumentIsClosedAfterItsSnapshot(t *testing.T) {
+	g := &gate{}
+	d, _, _, a := open(t, g)
+	a.Update(1, "", newTypist(1).insert(t, "x"), false)
+	g.answer(nil)
+	if d.CloseIfIdle() {
+		t.Fatal("closed although somebody is attached")
+	}
+	for attachment := range d.sinks {
+		attachment.Detach()
+	}
+	await(t, "the document to close", d.CloseIfIdle)
+	if s := g.taken(); len(s) != 1 || s[0].Seq != 1 {
+		t.Fatalf("snapshots: %+v", s)
+	}
+}
+
+func TestOperationsWaitWhenSnapshotsCannotBeStored(t *testing.T) {
+	g := &gate{refuse: errors.New("no room")}
+	_, from, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 1 })
+	p := newTypist(1)
+	for i := range maxTail + 10 {
+		a.Update(uint64(i), "", p.insert(t, "x"), false)
+	}
+	g.answer(nil)
+	if g.appends() != maxTail || from.acks != maxTail {
+		t.Fatalf("%d appended, %d acknowledged", g.appends(), from.acks)
+	}
+	g.mu.Lock()
+	g.refuse = nil
+	g.mu.Unlock()
+	await(t, "the rest", func() bool {
+		g.answer(nil)
+		return g.appends() == maxTail+10
+	})
+	g.answer(nil)
+	if from.acks != maxTail+10 {
+		t.Fatalf("%d acknowledged", from.acks)
+	}
+}
+
+func TestAJoinerGetsWhatItLacks(t *testing.T) {
+	g := &gate{}
+	d, _, _, a := open(t, g)
+	p := newTypist(1)
+	a.Update(1, "", p.insert(t, strings.Repeat("a", 1000)), false)
+	joiner := newTypist(2)
+	if err := joiner.doc.ApplyUpdate(p.last, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Update(2, "", p.insert(t, "b"), false)
+	asked := &asker{}
+	attachment, err := d.Attach(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attachment.Sync(7, joiner.doc.EncodeStateVector()); err != nil {
+		t.Fatal(err)
+	}
+	if asked.ref != 7 || len(asked.content.Update) > 100 {
+		t.Fatalf("got %d bytes for %d", len(asked.content.Update), asked.ref)
+	}
+	if err := joiner.doc.ApplyUpdate(asked.content.Update, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := joiner.doc.Text("text").Len(); got != 1001 {
+		t.Fatalf("the joiner has %d characters", got)
+	}
+	if err := attachment.Sync(8, []byte{255}); err == nil {
+		t.Fatal("a malformed state vector is taken")
+	}
+}
+
+// asker keeps the answer to Sync.
+type asker struct {
+	record
+	ref     uint64
+	content Content
+}
+
+func (k *asker) Content(ref uint64, content Content) { k.ref, k.content = ref, content }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/protocol"
@@ -100,13 +101,13 @@ func assign(told []*pod, members []*pod, owner, previous string, epoch int64) {
 	}
 }
 
-// yjs is a client that behaves as y-websocket does and keeps updates as a set: it repeats all of them, one by one, when
-// it is asked for its state.
+// yjs is a client that behaves as y-websocket does. Its document is a map with a key for each change.
 type yjs struct {
 	conn *websocket.Conn
 
 	mu     sync.Mutex
-	has    map[string]bool
+	doc    *crdt.Doc
+	last   []byte
 	synced bool
 	err    error
 	closed chan struct{}
@@ -120,7 +121,8 @@ func connect(t *testing.T, p *pod, document string) *yjs {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	c := &yjs{conn: conn, has: map[string]bool{}, closed: make(chan struct{})}
+	c := &yjs{conn: conn, doc: crdt.NewDoc(crdt.Options{}), closed: make(chan struct{})}
+	c.doc.OnUpdate(func(update []byte, _ any) { c.last = update })
 	go c.run()
 	t.Cleanup(func() { _ = conn.Close(); <-c.closed })
 	c.write(protocol.SyncStep1, protocol.EmptyStateVector())
@@ -148,39 +150,45 @@ func (c *yjs) run() {
 			panic(err)
 		}
 		switch m.Kind {
-		case protocol.Update:
+		case protocol.Update, protocol.SyncStep2:
 			c.mu.Lock()
-			c.has[string(m.Payload)] = true
-			c.mu.Unlock()
-		case protocol.SyncStep2:
-			c.mu.Lock()
-			c.synced = true
+			if err := c.doc.ApplyUpdate(m.Payload, nil); err != nil {
+				panic(err)
+			}
+			c.synced = c.synced || m.Kind == protocol.SyncStep2
 			c.mu.Unlock()
 		case protocol.SyncStep1:
 			c.mu.Lock()
-			var all []string
-			for u := range c.has {
-				all = append(all, u)
-			}
+			missing, err := c.doc.EncodeStateAsUpdate(m.Payload)
 			c.mu.Unlock()
-			for _, u := range all {
-				c.write(protocol.SyncStep2, []byte(u))
+			if err != nil {
+				panic(err)
 			}
+			c.write(protocol.SyncStep2, missing)
 		}
 	}
 }
 
 func (c *yjs) edit(text string) {
 	c.mu.Lock()
-	c.has[text] = true
+	if err := c.doc.Map("changes").Set(text, true); err != nil {
+		panic(err)
+	}
+	update := c.last
 	c.mu.Unlock()
-	c.write(protocol.Update, []byte(text))
+	c.write(protocol.Update, update)
+}
+
+func (c *yjs) changes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doc.Map("changes").Len()
 }
 
 func (c *yjs) knows(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.synced && len(c.has) == n
+	return c.synced && c.doc.Map("changes").Len() == n
 }
 
 func (c *yjs) mustBeConnected(t *testing.T) {
@@ -235,7 +243,7 @@ func TestAKilledOwnerLosesNothing(t *testing.T) {
 	assign(pods, pods, "pod-1", "", 1)
 	clients := []*yjs{connect(t, pods[0], "a"), connect(t, pods[2], "a")}
 	typing(clients, 200, func() {
-		await(t, "some changes", func() bool { clients[0].mu.Lock(); defer clients[0].mu.Unlock(); return len(clients[0].has) > 50 })
+		await(t, "some changes", func() bool { return clients[0].changes() > 50 })
 		pods[1].kill()
 		left := []*pod{pods[0], pods[2]}
 		assign(left, left, "pod-2", "", 2)
@@ -247,11 +255,13 @@ func TestAKilledOwnerLosesNothing(t *testing.T) {
 	clients[0].mustBeConnected(t)
 	clients[1].mustBeConnected(t)
 	await(t, "all changes to be stored", func() bool {
-		stored := map[string]bool{}
+		stored := crdt.NewDoc(crdt.Options{})
 		for _, e := range store.entries("acme/a") {
-			stored[string(e.Update)] = true
+			if err := stored.ApplyUpdate(e.Update, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
-		return len(stored) == 400
+		return stored.Map("changes").Len() == 400
 	})
 }
 

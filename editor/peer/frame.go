@@ -34,13 +34,13 @@ const (
 	Update
 	// Ack says that the edge's update ID is stored.
 	Ack
-	// Rejected says that the edge's update ID is malformed.
+	// Rejected says that the edge's update ID will never be stored, and why: Text.
 	Rejected
 	// Awareness is an awareness update, Parts[0].
 	Awareness
 	// Sync asks, under the number ID, for what somebody with the state vector Parts[0] lacks.
 	Sync
-	// Content answers Sync ID with some of the updates, Parts.
+	// Content answers Sync ID with an update, Parts[0].
 	Content
 	// ContentEnd ends the answer to Sync ID with the document's state vector and an awareness update.
 	ContentEnd

@@ -20,7 +20,6 @@ const (
 	loadTimeout    = 10 * time.Second
 	minBackoff     = 50 * time.Millisecond
 	maxBackoff     = 2 * time.Second
-	idlePeriod     = 30 * time.Second
 	parallelOpens  = 16
 )
 
@@ -34,8 +33,18 @@ type Options struct {
 	Store storage.Store
 	// Release asks a previous owner to give a shard up to the owner of epoch.
 	Release func(ctx context.Context, address string, shard int32, epoch int64) error
-	// Stored is told how long each operation took to be stored. Optional.
-	Stored func(time.Duration)
+	// SnapshotEvery and MaxDocumentBytes are what document.Options calls SnapshotEvery and MaxBytes.
+	SnapshotEvery, MaxDocumentBytes int
+	// IdleAfter is how long a document stays open with nobody attached; a minute if it is 0.
+	IdleAfter time.Duration
+	// MemoryBudget is about how many bytes the open documents may take. Beyond it those that nobody is attached to are
+	// closed, the least recently used first. 0 is no bound.
+	MemoryBudget int
+	// Forward brings an operation to the document's owner, wherever that is, and returns when it is durable. It is used
+	// for acknowledged operations that the stores may have lost when this pod was fenced. Optional.
+	Forward func(ctx context.Context, document, user string, update []byte) error
+	// Metrics takes what is measured. Optional.
+	Metrics *Metrics
 	// Logger takes what is worth knowing about take-overs.
 	Logger *slog.Logger
 }
@@ -44,7 +53,9 @@ type Options struct {
 type Manager struct {
 	opts  Options
 	opens chan struct{}
-	wait  sync.WaitGroup
+	// opened has a value when a document was opened since the last look at the memory.
+	opened chan struct{}
+	wait   sync.WaitGroup
 
 	updates atomic.Int64
 
@@ -76,8 +87,11 @@ type opening struct {
 
 // NewManager returns a manager that owns nothing yet.
 func NewManager(opts Options) *Manager {
+	if opts.IdleAfter == 0 {
+		opts.IdleAfter = time.Minute
+	}
 	return &Manager{
-		opts: opts, opens: make(chan struct{}, parallelOpens),
+		opts: opts, opens: make(chan struct{}, parallelOpens), opened: make(chan struct{}, 1),
 		shards: map[int32]*owned{}, floor: map[int32]int64{},
 	}
 }
@@ -86,8 +100,7 @@ func NewManager(opts Options) *Manager {
 func (m *Manager) Run(ctx context.Context) {
 	// A shard is closed in order even when the process is told to stop: each one has a context of its own.
 	shards := context.WithoutCancel(ctx)
-	ticker := time.NewTicker(idlePeriod)
-	defer ticker.Stop()
+	m.wait.Go(func() { m.sweep(ctx) })
 	for ctx.Err() == nil {
 		current, changed := m.opts.Maps.Current()
 		if current != nil {
@@ -95,8 +108,6 @@ func (m *Manager) Run(ctx context.Context) {
 		}
 		select {
 		case <-changed:
-		case <-ticker.C:
-			m.closeIdle()
 		case <-ctx.Done():
 		}
 	}
@@ -219,6 +230,7 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	o.mu.Unlock()
 	close(o.ready)
 	log.Debug("Serving the shard", "after", time.Since(start))
+	m.opts.Metrics.tookOver(time.Since(start))
 	select {
 	case <-ctx.Done():
 	case <-shard.Fenced():
@@ -279,24 +291,6 @@ func (o *owned) close() {
 		default:
 			// Whoever opens it finds the shard closed.
 		}
-	}
-}
-
-func (m *Manager) closeIdle() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, o := range m.shards {
-		o.mu.Lock()
-		for name, d := range o.documents {
-			select {
-			case <-d.ready:
-				if d.document.CloseIfIdle() {
-					delete(o.documents, name)
-				}
-			default:
-			}
-		}
-		o.mu.Unlock()
 	}
 }
 
@@ -374,20 +368,24 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 	o.mu.Unlock()
 
 	// Others may wait for this document too, so that it does not depend on who asked first.
+	start := time.Now()
 	loading, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	stored, err := shard.Load(loading, name)
 	cancel()
 	var opened *document.Document
 	if err == nil {
 		opened, err = document.Open(name, stored, document.Options{
-			Shard: shard, Stored: m.opts.Stored, Logger: m.opts.Logger,
+			Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes,
+			Metrics: m.opts.Metrics.documents(), Logger: m.opts.Logger,
 		})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err == nil && o.closed {
+		opened.Close()
 		err = errNotServed
 	}
+	m.opts.Metrics.loaded(time.Since(start), err)
 	if err != nil {
 		d.err = err
 		if o.documents[name] == d {
@@ -395,6 +393,10 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 		}
 	} else {
 		d.document = opened
+		select {
+		case m.opened <- struct{}{}:
+		default:
+		}
 	}
 	close(d.ready)
 	return d.document, d.err

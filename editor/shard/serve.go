@@ -17,8 +17,6 @@ const (
 	edgeSilence = 6 * time.Second
 	// attachTimeout bounds how long an edge waits for a document; it asks again.
 	attachTimeout = 5 * time.Second
-	// contentChunk is about how many bytes of updates go into one frame.
-	contentChunk = 1 << 20
 )
 
 // Serve serves one edge until its link or ctx ends.
@@ -190,17 +188,13 @@ func (k sink) Attached(stateVector []byte) { k.send(peer.Attached, 0, stateVecto
 func (k sink) Update(update []byte)        { k.send(peer.Update, 0, update) }
 func (k sink) Awareness(update []byte)     { k.send(peer.Awareness, 0, update) }
 func (k sink) Ack(id uint64)               { k.send(peer.Ack, id) }
-func (k sink) Rejected(id uint64)          { k.send(peer.Rejected, id) }
 func (k sink) Closed()                     { k.send(peer.Moved, 0) }
 
+func (k sink) Rejected(id uint64, why document.Reason) {
+	k.session.send(&peer.Frame{Kind: peer.Rejected, Channel: k.channel, ID: id, Text: string(why)})
+}
+
 func (k sink) Content(ref uint64, content document.Content) {
-	start, size := 0, 0
-	for i, u := range content.Updates {
-		size += len(u)
-		if size >= contentChunk || i == len(content.Updates)-1 {
-			k.send(peer.Content, ref, content.Updates[start:i+1]...)
-			start, size = i+1, 0
-		}
-	}
+	k.send(peer.Content, ref, content.Update)
 	k.send(peer.ContentEnd, ref, content.StateVector, content.Awareness)
 }
