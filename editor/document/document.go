@@ -38,6 +38,8 @@ const (
 	Malformed Reason = "malformed"
 	// TooLarge is an update that would make the document larger than it may be.
 	TooLarge Reason = "too large"
+	// Missing answers Check: the document lacks some of the update.
+	Missing Reason = "missing"
 )
 
 // Content is what somebody who joins needs to know.
@@ -59,6 +61,8 @@ type Sink interface {
 	Update(update []byte)
 	// Awareness brings changed presence.
 	Awareness(update []byte)
+	// Stateless brings an application's message.
+	Stateless(payload []byte)
 	// Content answers Attachment.Sync.
 	Content(ref uint64, content Content)
 	// Ack says that the operation with this id is stored.
@@ -229,6 +233,43 @@ func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
 		return
 	}
 	d.append(op)
+}
+
+// Check says whether the document has all of an update, which is not integrated: the sink's Ack is called with id when
+// it has and all of it is stored, Rejected when it has not.
+func (a *Attachment) Check(id uint64, update []byte) {
+	d := a.document
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.attached(a) {
+		return
+	}
+	has, err := d.engine.Snapshot().ContainsUpdate(update)
+	switch n := len(d.queue); {
+	case err != nil:
+		a.sink.Rejected(id, Malformed)
+	case !has:
+		a.sink.Rejected(id, Missing)
+	case n > 0:
+		d.queue[n-1].acks = append(d.queue[n-1].acks, ack{a, id})
+	default:
+		a.sink.Ack(id)
+	}
+}
+
+// Stateless hands an application's message to all others.
+func (a *Attachment) Stateless(payload []byte) {
+	d := a.document
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.attached(a) {
+		return
+	}
+	for other := range d.sinks {
+		if other != a {
+			other.sink.Stateless(payload)
+		}
+	}
 }
 
 // Awareness takes an awareness update and tells everybody what is news.

@@ -68,6 +68,7 @@ func (*gate) Close(context.Context) error { return nil }
 type record struct {
 	acks, updates int
 	rejected      Reason
+	messages      []string
 	closed        bool
 }
 
@@ -95,6 +96,7 @@ func (p *typist) insert(t *testing.T, text string) []byte {
 func (*record) Attached([]byte)                 {}
 func (r *record) Update([]byte)                 { r.updates++ }
 func (*record) Awareness([]byte)                {}
+func (r *record) Stateless(payload []byte)      { r.messages = append(r.messages, string(payload)) }
 func (*record) Content(uint64, Content)         {}
 func (r *record) Ack(uint64)                    { r.acks++ }
 func (r *record) Rejected(_ uint64, why Reason) { r.rejected = why }
@@ -336,3 +338,33 @@ type asker struct {
 }
 
 func (k *asker) Content(ref uint64, content Content) { k.ref, k.content = ref, content }
+
+func TestACheckIsAnsweredWithoutIntegratingAnything(t *testing.T) {
+	g := &gate{}
+	_, from, other, a := open(t, g)
+	p := newTypist(1)
+	known := p.insert(t, "x")
+	a.Update(1, "", known, false)
+	unknown := p.insert(t, "y")
+	a.Check(2, known)
+	if from.acks != 0 || from.rejected != "" {
+		t.Fatalf("answered before it is stored: %+v", from)
+	}
+	g.answer(nil)
+	if from.acks != 2 {
+		t.Fatalf("%d acknowledged, want the change and the check", from.acks)
+	}
+	a.Check(3, unknown)
+	if from.rejected != Missing || other.updates != 1 || g.appends() != 1 {
+		t.Fatalf("%+v, %+v, %d appended", from, other, g.appends())
+	}
+}
+
+func TestAMessageIsHandedToTheOthersAndNotKept(t *testing.T) {
+	g := &gate{}
+	_, from, other, a := open(t, g)
+	a.Stateless([]byte("hello"))
+	if len(other.messages) != 1 || other.messages[0] != "hello" || len(from.messages) != 0 || g.appends() != 0 {
+		t.Fatalf("%+v, %+v, %d appended", from, other, g.appends())
+	}
+}

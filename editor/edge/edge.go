@@ -278,7 +278,6 @@ func (c *client) handle(ctx context.Context, r *room, data []byte) error {
 		r.awareness(c, presences)
 	case protocol.QueryAwareness:
 		r.queryAwareness(c)
-	case protocol.Auth:
 	}
 	return nil
 }

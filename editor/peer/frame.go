@@ -48,6 +48,11 @@ const (
 	Release
 	// Released answers Release.
 	Released
+	// Stateless is an application's message to everybody in the document, Parts[0]. It is not kept.
+	Stateless
+	// Check asks, under the number ID, whether the document has all of the update Parts[0], which is not integrated: Ack
+	// says that it has, durably.
+	Check
 )
 
 // maxParts bounds what one frame makes its reader reserve.

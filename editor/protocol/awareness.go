@@ -1,8 +1,12 @@
 package protocol
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"unicode/utf8"
 )
 
 const (
@@ -50,6 +54,10 @@ func ParseAwareness(data []byte) ([]Presence, error) {
 		}
 		if len(state) > maxPresenceSize {
 			return nil, fmt.Errorf("%w: a presence of %d bytes", ErrLimit, len(state))
+		}
+		// JavaScript clients throw on what is no JSON, so that nobody may send it to others.
+		if !utf8.Valid(state) || !json.Valid(state) {
+			return nil, fmt.Errorf("%w: a presence that is not JSON", ErrText)
 		}
 		p.State = string(state)
 		out = append(out, p)
@@ -133,6 +141,15 @@ func (r *Room[O]) Leave(by O) []Presence {
 	return out
 }
 
+// Forget removes all clients that somebody has announced, as if they had never been here: nobody is told.
+func (r *Room[O]) Forget(by O) {
+	for id, p := range r.present {
+		if p.by == by {
+			delete(r.present, id)
+		}
+	}
+}
+
 // Present returns everybody whose announcer is accepted; a nil accept takes all.
 func (r *Room[O]) Present(accept func(O) bool) []Presence {
 	var out []Presence
@@ -145,6 +162,19 @@ func (r *Room[O]) Present(accept func(O) bool) []Presence {
 	return out
 }
 
+// Latest returns the newest of what several awareness updates say of each client. Equal clocks keep the later one.
+func Latest(updates ...[]Presence) []Presence {
+	latest := map[uint64]Presence{}
+	for _, update := range updates {
+		for _, p := range update {
+			if old, ok := latest[p.Client]; !ok || p.Clock >= old.Clock {
+				latest[p.Client] = p
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(latest), byClient)
+}
+
 func (r *Room[O]) remove(id, clock uint64) {
 	delete(r.present, id)
 	if len(r.left) >= maxTombstones {
@@ -153,12 +183,4 @@ func (r *Room[O]) remove(id, clock uint64) {
 	r.left[id] = clock
 }
 
-func byClient(a, b Presence) int {
-	switch {
-	case a.Client < b.Client:
-		return -1
-	case a.Client > b.Client:
-		return 1
-	}
-	return 0
-}
+func byClient(a, b Presence) int { return cmp.Compare(a.Client, b.Client) }

@@ -130,6 +130,10 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
 		attachment.Update(f.ID, f.Text, f.Parts[0], len(f.Parts) > 1)
+	case f.Kind == peer.Check:
+		attachment.Check(f.ID, f.Parts[0])
+	case f.Kind == peer.Stateless:
+		attachment.Stateless(f.Parts[0])
 	case f.Kind == peer.Awareness:
 		if err := attachment.Awareness(f.Parts[0]); err != nil {
 			s.manager.opts.Logger.Warn("An edge sent malformed presence", "error", err)
@@ -187,6 +191,7 @@ func (k sink) send(kind peer.Kind, id uint64, parts ...[]byte) {
 func (k sink) Attached(stateVector []byte) { k.send(peer.Attached, 0, stateVector) }
 func (k sink) Update(update []byte)        { k.send(peer.Update, 0, update) }
 func (k sink) Awareness(update []byte)     { k.send(peer.Awareness, 0, update) }
+func (k sink) Stateless(payload []byte)    { k.send(peer.Stateless, 0, payload) }
 func (k sink) Ack(id uint64)               { k.send(peer.Ack, id) }
 func (k sink) Closed()                     { k.send(peer.Moved, 0) }
 
