@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"collab.dev/operator/api/v1alpha1"
@@ -55,18 +56,23 @@ func (r *Reconciler) handOverReplicas(
 	if r.replicas.done(cluster.UID, cached.UID) {
 		return nil
 	}
-	deployment := &appsv1.Deployment{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), deployment); err != nil {
-		return fmt.Errorf("read Deployment %s: %w", cached.Name, err)
-	}
-	if metav1.IsControlledBy(deployment, cluster) && !heldByOthers(deployment) {
+	// The Deployment's status changes all the time while its pods start.
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		deployment := &appsv1.Deployment{}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), deployment); err != nil {
+			return err
+		}
+		if !metav1.IsControlledBy(deployment, cluster) || heldByOthers(deployment) {
+			return nil
+		}
 		replicas := applyappsv1.Deployment(deployment.Name, deployment.Namespace).
 			WithUID(deployment.UID).
 			WithResourceVersion(deployment.ResourceVersion).
 			WithSpec(applyappsv1.DeploymentSpec().WithReplicas(*deployment.Spec.Replicas))
-		if err := r.Client.Apply(ctx, replicas, client.FieldOwner(autoscalerManager), client.ForceOwnership); err != nil {
-			return fmt.Errorf("hand the replicas of Deployment %s over to the autoscaler: %w", cached.Name, err)
-		}
+		return r.Client.Apply(ctx, replicas, client.FieldOwner(autoscalerManager), client.ForceOwnership)
+	})
+	if err != nil {
+		return fmt.Errorf("hand the replicas of Deployment %s over to the autoscaler: %w", cached.Name, err)
 	}
 	r.replicas.remember(cluster.UID, cached.UID)
 	return nil
