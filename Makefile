@@ -77,8 +77,8 @@ manifests: $(tools)/controller-gen ## Generate the CRDs and the operator's role,
 	@hack/chart.sh
 
 verify: generate manifests ## Check that what is generated is committed.
-	@git diff --exit-code -- api config charts || { \
-		printf 'generated files differ: commit what make generate manifests makes\n' >&2; exit 1; }
+	@git diff --exit-code -- api config charts && [[ -z $$(git status --porcelain -- api config charts) ]] || { \
+		git status --short -- api config charts; printf 'generated files differ: commit what make generate manifests makes\n' >&2; exit 1; }
 
 ##@ Help
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/durable"
@@ -72,6 +73,7 @@ func openRedis(c config) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	logging.Disable() // Its errors are returned too, and logged once.
 	options := &redis.UniversalOptions{
 		Addrs: []string{c.redisAddress}, Password: secret,
 		DialTimeout: connectTimeout, ReadTimeout: connectTimeout, WriteTimeout: connectTimeout,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	redislogging "github.com/redis/go-redis/v9/logging"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -75,6 +76,8 @@ func parse() options {
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
+	// Its errors are returned too, and logged by who asked.
+	redislogging.Disable()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
 	return o
 }

@@ -77,6 +77,8 @@ func prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the cluster (make test-e2e starts one and sets KUBECONFIG): %w", err)
 	}
+	// Patroni may leave Endpoints behind, so that they are looked for, although they are deprecated.
+	configuration.WarningHandler = rest.NoWarnings{}
 	if api, err = client.New(configuration, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("reach the cluster: %w", err)
 	}

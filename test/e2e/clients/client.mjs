@@ -9,6 +9,9 @@ import WebSocket from 'ws'
 import * as Y from 'yjs'
 import { WebsocketProvider } from 'y-websocket'
 
+// Each provider listens for the end of the process.
+process.setMaxListeners(0)
+
 const clients = new Map()
 
 function client(name) {
