@@ -19,6 +19,11 @@ var (
 	ErrOverloaded = errors.New("the store's buffer is full")
 	// ErrClosed says that the shard or the store was closed.
 	ErrClosed = errors.New("the shard is closed")
+	// ErrOutdated says that operations of a former owner were found after the document was loaded: it lacks them until
+	// it is loaded again.
+	ErrOutdated = errors.New("the document lacks operations of a former owner")
+	// ErrName says that a document's name cannot be stored.
+	ErrName = errors.New("the document's name is not valid")
 )
 
 // Entry is one stored operation of a document.
@@ -31,6 +36,11 @@ type Entry struct {
 	Time time.Time
 	// User says who made the change; empty where nobody is known.
 	User string
+	// Origin says how the change came, as "y-websocket", "hocuspocus" or "rest"; empty where it is not known.
+	Origin string
+	// Publish asks a store that is a Feed to tell the document's subscribers, together with the appending. It is not
+	// stored.
+	Publish bool
 	// Update is the change in Yjs's update format v1.
 	Update []byte
 }
@@ -82,7 +92,8 @@ type Shard interface {
 	// afterwards.
 	Append(entry Entry, done func(error))
 	// WriteSnapshot stores a snapshot of a document whose operations up to snapshot.Seq have been appended. It
-	// replaces older snapshots.
+	// replaces older snapshots, of which some are kept as bases of the history. It calls no done function, so that its
+	// caller may hold the lock that done takes. It fails with ErrOutdated if the document has to be loaded again.
 	WriteSnapshot(ctx context.Context, document string, snapshot Snapshot) error
 	// Fenced is closed when the shard has learned that a higher epoch exists.
 	Fenced() <-chan struct{}

@@ -1,0 +1,30 @@
+package storage
+
+// The interfaces below are implemented by the stores and shards that have what they speak of; whoever wants it asks by
+// a type assertion.
+
+// Leaver is implemented by shards that keep acknowledged operations in memory until the database has them.
+type Leaver interface {
+	// Unflushed returns, once the shard is fenced, the operations that it took and of which it does not know that the
+	// database has them, in order. The new owner may have read them from the log; operations may be applied twice.
+	// Before the shard is fenced there are none.
+	Unflushed() []Entry
+}
+
+// Finder is implemented by shards that may find operations of a former owner after documents have been loaded, because
+// the log could not be read before.
+type Finder interface {
+	// OnOutdated calls outdated with the name of each document that lacks such operations, from a goroutine of the
+	// shard that holds no lock. The document must be closed and loaded again; its snapshots are refused until then.
+	// What was found before the call is told as well. It must be called once at most.
+	OnOutdated(outdated func(document string))
+}
+
+// Feed is implemented by stores that tell any number of processes of operations whose entries say Publish. It is for
+// documents with so many readers that telling them one by one would cost their owner too much.
+type Feed interface {
+	// Subscribe calls take with each published operation of the document, and lost whenever some may have been missed:
+	// then the subscriber must synchronize. Both are called from one goroutine and must not block. lost is called
+	// first, as soon as the subscription stands. No call begins after stop has returned.
+	Subscribe(document string, take func(Entry), lost func()) (stop func())
+}
