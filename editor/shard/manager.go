@@ -225,6 +225,9 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 		o.close()
 		return
 	}
+	if f, ok := shard.(storage.Finder); ok {
+		f.OnOutdated(func(name string) { m.wait.Go(func() { o.reload(name) }) })
+	}
 	o.mu.Lock()
 	o.shard = shard
 	o.mu.Unlock()
@@ -239,8 +242,32 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	o.close()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := shard.Close(closing); err != nil && !errors.Is(err, storage.ErrFenced) {
+	err = shard.Close(closing)
+	switch {
+	case err == nil:
+	case errors.Is(err, storage.ErrFenced):
+		m.opts.Metrics.fenced()
+	default:
 		log.Warn("The shard was closed before everything was flushed; the next owner reads it from the log", "error", err)
+	}
+	if leaver, ok := shard.(storage.Leaver); ok && m.opts.Forward != nil {
+		m.forward(closing, leaver.Unflushed(), log)
+	}
+}
+
+// forward brings operations that were acknowledged here, and that the stores may have lost since, to the shard's new
+// owner.
+func (m *Manager) forward(ctx context.Context, left []storage.Entry, log *slog.Logger) {
+	for i, e := range left {
+		if err := m.opts.Forward(ctx, e.Document, e.User, e.Update); err != nil {
+			log.Error("The new owner was not told of acknowledged operations; it has them if the log has them",
+				"operations", len(left)-i, "document", e.Document, "error", err)
+			return
+		}
+		m.opts.Metrics.forwardedOne()
+	}
+	if len(left) > 0 {
+		log.Info("The new owner has the operations that were acknowledged here", "operations", len(left))
 	}
 }
 
@@ -271,6 +298,21 @@ func (m *Manager) open(ctx context.Context, a v1alpha1.ShardAssignment, log *slo
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// reload closes a document, so that whoever needs it loads it afresh.
+func (o *owned) reload(name string) {
+	o.mu.Lock()
+	d := o.documents[name]
+	o.mu.Unlock()
+	if d == nil {
+		return
+	}
+	<-d.ready
+	if d.document != nil {
+		o.forget(name, d.document)
+		d.document.Close()
 	}
 }
 
