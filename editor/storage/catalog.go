@@ -134,6 +134,18 @@ func CheckName(document string) error {
 	return nil
 }
 
+// CheckEntry fails if an operation cannot be stored: its document's name is not valid, its time is beyond what
+// databases know, or its user or origin is no text.
+func CheckEntry(e Entry) error {
+	if !text(e.User) || !text(e.Origin) {
+		return fmt.Errorf("%w: the operation's user or origin is no text", ErrRecord)
+	}
+	if year := e.Time.Year(); year < 1 || year > 9999 {
+		return fmt.Errorf("%w: the operation's time is %v", ErrRecord, e.Time)
+	}
+	return CheckName(e.Document)
+}
+
 // Check fails with ErrName or ErrRecord if the record is not valid.
 func (r Record) Check() error {
 	if err := CheckName(r.Document); err != nil {

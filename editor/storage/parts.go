@@ -20,6 +20,12 @@ type Finder interface {
 	OnOutdated(outdated func(document string))
 }
 
+// Unloader is implemented by shards that remember which documents are open.
+type Unloader interface {
+	// Unload says that a document is closed and will be loaded before it is appended to again. It saves memory.
+	Unload(document string)
+}
+
 // Feed is implemented by stores that tell any number of processes of operations whose entries say Publish. It is for
 // documents with so many readers that telling them one by one would cost their owner too much.
 type Feed interface {

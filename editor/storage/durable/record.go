@@ -11,17 +11,28 @@ import (
 // errRecord says that a log record is not one of ours.
 var errRecord = errors.New("malformed log record")
 
-// A log record is: a format byte, the time in microseconds since 1970 and the sequence number as varints, the document
-// and the user as length and bytes, and the update as the rest.
-const recordFormat = 1
+// A log record is: a format byte, the time in microseconds since 1970 and the sequence number as varints, the document,
+// the user and, in the second format, the origin as length and bytes, and the update as the rest.
+const (
+	plainFormat  = 1
+	originFormat = 2
+)
 
+// encodeRecord returns the record of an entry. It ends with the update.
 func encodeRecord(e storage.Entry) []byte {
-	b := make([]byte, 0, len(e.Document)+len(e.User)+len(e.Update)+32)
-	b = append(b, recordFormat)
+	b := make([]byte, 0, len(e.Document)+len(e.User)+len(e.Origin)+len(e.Update)+32)
+	format := byte(plainFormat)
+	if e.Origin != "" {
+		format = originFormat
+	}
+	b = append(b, format)
 	b = binary.AppendVarint(b, e.Time.UnixMicro())
 	b = binary.AppendVarint(b, e.Seq)
 	b = appendString(b, e.Document)
 	b = appendString(b, e.User)
+	if format == originFormat {
+		b = appendString(b, e.Origin)
+	}
 	return append(b, e.Update...)
 }
 
@@ -29,13 +40,18 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+// decodeRecord reads a record. The entry's update is part of it.
 func decodeRecord(b []byte) (storage.Entry, error) {
-	if len(b) == 0 || b[0] != recordFormat {
+	if len(b) == 0 || b[0] != plainFormat && b[0] != originFormat {
 		return storage.Entry{}, errRecord
 	}
 	r := reader{rest: b[1:]}
 	e := storage.Entry{Time: time.UnixMicro(r.varint()).UTC(), Seq: r.varint(), Document: r.string(), User: r.string()}
-	if r.bad || e.Document == "" || e.Seq < 1 {
+	if b[0] == originFormat {
+		e.Origin = r.string()
+	}
+	// What the database would refuse must not be taken out of the log as if it could be stored.
+	if r.bad || e.Seq < 1 || storage.CheckEntry(e) != nil {
 		return storage.Entry{}, errRecord
 	}
 	e.Update = r.rest

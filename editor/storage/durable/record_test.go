@@ -13,10 +13,11 @@ import (
 func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := storage.Entry{
-			Document: rapid.StringN(1, 40, -1).Draw(t, "document"),
+			Document: rapid.StringMatching(`[a-zé]{1,9}/[^\x00]{1,40}`).Draw(t, "document"),
 			Seq:      rapid.Int64Min(1).Draw(t, "seq"),
 			Time:     time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "time")).UTC(),
-			User:     rapid.String().Draw(t, "user"),
+			User:     storage.Text(rapid.String().Draw(t, "user")),
+			Origin:   rapid.SampledFrom([]string{"", "rest"}).Draw(t, "origin"),
 			Update:   rapid.SliceOf(rapid.Byte()).Draw(t, "update"),
 		}
 		got, err := decodeRecord(encodeRecord(want))
@@ -24,7 +25,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Document != want.Document || got.Seq != want.Seq || !got.Time.Equal(want.Time) || got.User != want.User ||
-			!bytes.Equal(got.Update, want.Update) {
+			got.Origin != want.Origin || !bytes.Equal(got.Update, want.Update) {
 			t.Fatalf("wrote %+v, read %+v", want, got)
 		}
 	})
@@ -32,7 +33,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(encodeRecord(storage.Entry{Document: "org/doc", Seq: 7, Time: time.Unix(1, 0), User: "u", Update: []byte{0, 0}}))
-	f.Add([]byte{recordFormat, 0xff, 0xff, 0xff})
+	f.Add([]byte{originFormat, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decodeRecord(b)
 		if err != nil {

@@ -14,69 +14,96 @@ import (
 )
 
 const (
-	// groupSize bounds how many operations are committed to the log at once, and batchSize how many are drained.
-	groupSize = 256
-	batchSize = 1000
-	// drainPause is how long operations gather before they are drained, so that PostgreSQL sees batches.
-	drainPause = 100 * time.Millisecond
+	// groupSize and groupBytes bound what is committed to the log at once.
+	groupSize  = 256
+	groupBytes = 1 << 20
 	// redisPause is how long Redis is left alone after it failed; PostgreSQL is written to directly meanwhile.
 	redisPause = 500 * time.Millisecond
-	// databasePause is how long PostgreSQL is left alone after it failed.
-	databasePause = 250 * time.Millisecond
+	// trimPause is how long the log of a shard that nothing is appended to stays untrimmed: appends trim it themselves.
+	trimPause = time.Second
 )
 
-// item is an operation that PostgreSQL lacks or whose sender does not know yet that it is stored.
+// item is an operation that PostgreSQL lacks or whose sender does not know yet what became of it.
 type item struct {
 	entry   storage.Entry
 	record  []byte
 	counter int64
 	done    func(error)
+	// err says why the operation was not taken.
+	err error
 }
 
-// shard is an open shard. Two goroutines work on it: the writer appends to the log and acknowledges, the drainer writes
-// to PostgreSQL and trims the log. They wake each other, and each does the other's part of the duty while it fails.
+// redisError is what Redis is to blame for.
+type redisError struct{ err error }
+
+func (e redisError) Error() string { return e.err.Error() }
+func (e redisError) Unwrap() error { return e.err }
+
+// shard is an open shard. Its writer appends to the log, the Store's drainer commits to PostgreSQL, and each of them
+// does the other's part of the duty while it fails.
 type shard struct {
 	store  *Store
-	number int32
-	epoch  int64
+	lease  lease
 	logger *slog.Logger
 
-	cancel      context.CancelFunc
-	wait        sync.WaitGroup
-	wakeWriter  chan struct{}
-	wakeDrainer chan struct{}
-	fenced      chan struct{}
-	// redisDown makes the drainer hurry and leave the log untrimmed.
+	cancel     context.CancelFunc
+	wait       sync.WaitGroup
+	wakeWriter chan struct{}
+	fenced     chan struct{}
+	// flushed is closed when nothing is taken anymore and PostgreSQL has everything.
+	flushed chan struct{}
+	// redisDown makes the drainer hurry.
 	redisDown atomic.Bool
 	// synced says that the log is fenced and that what former owners left in it is in PostgreSQL. Nothing is appended
 	// to it or trimmed from it before.
 	synced atomic.Bool
+	// loads is held by loads for reading, and for writing while operations of former owners are adopted.
+	loads sync.RWMutex
+	// answers are the goroutines that tell what became of operations.
+	answers sync.WaitGroup
 
 	mu sync.Mutex
-	// queue is what PostgreSQL lacks, unacked what has not been acknowledged, both in the order of their counters.
-	queue, unacked []*item
+	// queue is what PostgreSQL lacks, in the order of the counters, which follow each other. unanswered is what was
+	// appended, taken or not, whose senders wait to be told. held is what came while operations were being adopted: it
+	// gets its numbers after them.
+	queue, unanswered, held []*item
 	// next is the last counter given out. The log has everything up to sent that PostgreSQL lacks, as durable as wanted
-	// up to durable; PostgreSQL has everything up to drained.
-	next, sent, durable, drained int64
-	// shift is how far the numbers of a document's operations are ahead of those that its owner gives them, because
-	// operations of a former owner were found after the document was loaded.
-	shift map[string]int64
+	// up to durable; PostgreSQL has everything up to drained, and the log was trimmed up to trimmed.
+	next, sent, durable, drained, trimmed int64
+	// given are the last numbers of the documents that are loaded, as their owner knows them or has given them out, and
+	// shift is how far these are ahead of what the owner believes, because operations of a former owner were found after
+	// the document was loaded.
+	given, shift map[string]int64
+	// heldBytes is the size of the updates of held.
+	heldBytes int64
+	// adopting says that the numbers of new operations are not known yet, answering that a goroutine answers, ended that
+	// what was not stored will never be.
+	adopting, answering, ended bool
 	// err says why nothing is taken anymore.
 	err error
-	// empty is closed, if there is one, when queue is.
-	empty chan struct{}
+	// outdated are the documents that lack operations and of which onOutdated was not told.
+	outdated   []string
+	onOutdated func(document string)
+	// left is what was in the queue when the shard was fenced.
+	left []storage.Entry
 }
 
-func newShard(store *Store, number int32, epoch int64) *shard {
+var (
+	_ storage.Leaver   = (*shard)(nil)
+	_ storage.Finder   = (*shard)(nil)
+	_ storage.Unloader = (*shard)(nil)
+)
+
+func newShard(store *Store, lease lease) *shard {
 	return &shard{
-		store:       store,
-		number:      number,
-		epoch:       epoch,
-		logger:      store.logger.With("shard", number, "epoch", epoch),
-		wakeWriter:  make(chan struct{}, 1),
-		wakeDrainer: make(chan struct{}, 1),
-		fenced:      make(chan struct{}),
-		shift:       map[string]int64{},
+		store:      store,
+		lease:      lease,
+		logger:     store.logger.With("shard", lease.shard, "epoch", lease.epoch, "term", lease.term),
+		wakeWriter: make(chan struct{}, 1),
+		fenced:     make(chan struct{}),
+		flushed:    make(chan struct{}),
+		given:      map[string]int64{},
+		shift:      map[string]int64{},
 	}
 }
 
@@ -84,83 +111,184 @@ func (s *shard) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.wait.Go(func() { s.write(ctx) })
-	s.wait.Go(func() { s.drain(ctx) })
 }
 
-// fence raises the epoch in Redis and adopts what owners of lower epochs than below left in the log; of all epochs if
-// below is 0.
-func (s *shard) fence(ctx context.Context, below int64) error {
+// sync fences the log and adopts what former owners left in it. Afterwards the log may be appended to.
+func (s *shard) sync(ctx context.Context) error {
 	s.synced.Store(false)
-	counter, err := s.store.log.fence(ctx, s.number, s.epoch)
-	if err != nil {
-		return err
+	if err := s.store.log.fence(ctx, s.lease); err != nil {
+		return redisError{err}
 	}
-	entries, bad, err := s.store.log.read(ctx, s.number, below)
-	if err != nil {
-		return err
-	}
-	if bad > 0 {
-		s.logger.Error("The log holds records that cannot be read; they are skipped", "records", bad)
-	}
-	// Nothing may be appended meanwhile: it could get the number of an operation that is adopted.
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(entries) > 0 {
-		adopted, err := s.store.database.adopt(ctx, s.number, s.epoch, entries, s.lastSeq)
+	for after := ""; ; {
+		page, err := s.store.log.read(ctx, s.lease, after)
 		if err != nil {
-			return err
+			return redisError{err}
 		}
-		for document, n := range adopted {
-			s.shift[document] += n
+		if len(page) > 0 {
+			if err := s.adopt(ctx, page); err != nil {
+				return err
+			}
+			after = page[len(page)-1].id
 		}
-		if len(adopted) > 0 {
-			s.logger.Info("Stored what a former owner had left in the log", "documents", len(adopted))
+		if len(page) < readPage {
+			break
 		}
-	}
-	if below == 0 {
-		s.next, s.sent, s.durable, s.drained = counter, counter, counter, counter
-		clear(s.shift)
 	}
 	s.synced.Store(true)
 	return nil
 }
 
-// lastSeq is the highest number that is given out in the queue for the document. The caller holds mu.
-func (s *shard) lastSeq(document string) int64 {
-	var last int64
+// adopt stores what PostgreSQL lacks of a page of the log. Nothing gets a number meanwhile.
+func (s *shard) adopt(ctx context.Context, page []found) error {
+	s.loads.Lock()
+	defer s.loads.Unlock()
+	taken := map[string]int64{}
+	s.mu.Lock()
+	s.adopting = true
 	for _, queued := range s.queue {
-		if queued.entry.Document == document {
-			last = max(last, queued.entry.Seq)
+		taken[queued.entry.Document] = max(taken[queued.entry.Document], queued.entry.Seq)
+	}
+	s.mu.Unlock()
+
+	adopted, last, err := s.store.database.adopt(ctx, s.lease, page,
+		func(document string) int64 { return taken[document] })
+
+	s.mu.Lock()
+	if err == nil {
+		for document, number := range last {
+			// Whether it was this attempt that stored them or a former one of unknown outcome, whoever has the document
+			// open does not know of operations with these numbers.
+			if given, loaded := s.given[document]; loaded && number > given {
+				s.shift[document] += number - given
+				s.given[document] = number
+				s.outdated = append(s.outdated, document)
+			}
 		}
 	}
-	return last
+	s.adopting = false
+	s.enqueue(s.held...)
+	s.held, s.heldBytes = nil, 0
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	unreadable := slices.DeleteFunc(slices.Clone(page), func(r found) bool { return !r.bad })
+	s.store.metrics.Adopted(adopted, len(unreadable))
+	if len(unreadable) > 0 {
+		s.logger.Error("The log has records that cannot be read; they were put into the table quarantine",
+			"records", len(unreadable), "first", unreadable[0].id)
+	}
+	if adopted > 0 {
+		s.logger.Info("Stored what a former owner had left in the log", "operations", adopted)
+	}
+	return nil
+}
+
+// enqueue takes operations. The caller holds mu.
+func (s *shard) enqueue(items ...*item) {
+	for _, i := range items {
+		i.entry.Seq += s.shift[i.entry.Document]
+		s.given[i.entry.Document] = max(s.given[i.entry.Document], i.entry.Seq)
+		s.next++
+		i.counter = s.next
+		// The update is kept once, in the record.
+		i.record = encodeRecord(i.entry)
+		i.entry.Update = i.record[len(i.record)-len(i.entry.Update):]
+	}
+	s.queue = append(s.queue, items...)
+	s.store.count(items, 1)
+	if len(items) > 0 {
+		wake(s.wakeWriter)
+		wake(s.store.wake)
+		if s.hurried() {
+			wake(s.store.hurry)
+		}
+	}
+}
+
+// hurried says whether somebody waits for PostgreSQL rather than for Redis. The caller holds mu.
+func (s *shard) hurried() bool {
+	return s.store.durability == Postgres || s.redisDown.Load() || s.err != nil
 }
 
 // Append implements storage.Shard.
 func (s *shard) Append(entry storage.Entry, done func(error)) {
+	entry.User, entry.Origin = storage.Text(entry.User), storage.Text(entry.Origin)
+	added := &item{entry: entry, done: done}
 	s.mu.Lock()
-	err := s.err
-	if err == nil && s.store.buffered.Load()+int64(len(entry.Update)) > s.store.limit {
-		err = storage.ErrOverloaded
-	}
-	if err != nil {
-		s.mu.Unlock()
-		go done(err)
+	defer s.mu.Unlock()
+	s.unanswered = append(s.unanswered, added)
+	switch invalid := storage.CheckEntry(entry); {
+	case s.err != nil:
+		added.err = s.err
+	case invalid != nil:
+		added.err = invalid
+	case s.store.buffered.Load()+s.heldBytes+int64(len(entry.Update)) > s.store.limit:
+		added.err = storage.ErrOverloaded
+		s.store.metrics.Refused()
+	case s.adopting:
+		s.held = append(s.held, added)
+		s.heldBytes += int64(len(entry.Update))
+		return
+	default:
+		s.enqueue(added)
 		return
 	}
-	entry.Seq += s.shift[entry.Document]
-	s.next++
-	added := &item{entry: entry, record: encodeRecord(entry), counter: s.next, done: done}
-	s.queue = append(s.queue, added)
-	s.unacked = append(s.unacked, added)
-	s.store.buffered.Add(int64(len(added.record)))
-	s.mu.Unlock()
-	wake(s.wakeWriter)
-	wake(s.wakeDrainer)
+	s.answer()
+}
+
+// answer starts telling senders what became of their operations, in order, unless somebody does. The caller holds mu.
+func (s *shard) answer() {
+	if s.answering {
+		return
+	}
+	s.answering = true
+	s.answers.Go(func() {
+		for {
+			s.mu.Lock()
+			answers := s.answerable()
+			s.answering = len(answers) > 0
+			s.mu.Unlock()
+			if len(answers) == 0 {
+				return
+			}
+			for _, a := range answers {
+				a.done(a.err)
+			}
+		}
+	})
+}
+
+// answerable takes those off the unanswered whose fate is known, up to the first whose fate is not. The caller holds mu.
+func (s *shard) answerable() []*item {
+	safe := s.drained
+	if s.store.durability != Postgres {
+		safe = max(safe, s.durable)
+	}
+	n := 0
+	for _, waiting := range s.unanswered {
+		taken := waiting.counter > 0
+		switch {
+		case waiting.err != nil, taken && waiting.counter <= safe:
+		case s.ended:
+			waiting.err = s.err
+		default:
+			answers := s.unanswered[:n:n]
+			s.unanswered = s.unanswered[n:]
+			return answers
+		}
+		n++
+	}
+	answers := s.unanswered
+	s.unanswered = nil
+	return answers
 }
 
 // Load implements storage.Shard.
 func (s *shard) Load(ctx context.Context, document string) (storage.Document, error) {
+	start := time.Now()
+	s.loads.RLock()
+	defer s.loads.RUnlock()
 	// The queue first: what is drained in between is then found twice rather than not at all.
 	s.mu.Lock()
 	err := s.err
@@ -175,11 +303,12 @@ func (s *shard) Load(ctx context.Context, document string) (storage.Document, er
 	if err != nil {
 		return storage.Document{}, err
 	}
-	loaded, err := s.store.database.load(ctx, s.number, document)
+	loaded, err := s.store.database.load(ctx, s.lease.shard, document)
 	if err != nil {
+		s.store.metrics.Failed("postgres")
 		return storage.Document{}, err
 	}
-	stored := map[int64]bool{}
+	stored := make(map[int64]bool, len(loaded.Tail))
 	for _, e := range loaded.Tail {
 		stored[e.Seq] = true
 	}
@@ -189,11 +318,14 @@ func (s *shard) Load(ctx context.Context, document string) (storage.Document, er
 		}
 	}
 	slices.SortFunc(loaded.Tail, func(a, b storage.Entry) int { return int(a.Seq - b.Seq) })
+	s.mu.Lock()
+	s.given[document] = loaded.LastSeq()
+	s.mu.Unlock()
+	s.store.metrics.Loaded(time.Since(start))
 	return loaded, nil
 }
 
-// WriteSnapshot implements storage.Shard. It refuses the snapshot of a document that lacks operations of a former owner
-// that were found after it was loaded.
+// WriteSnapshot implements storage.Shard.
 func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot storage.Snapshot) error {
 	s.mu.Lock()
 	err, shifted := s.err, s.shift[document] > 0
@@ -202,11 +334,17 @@ func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot sto
 	case err != nil:
 		return err
 	case shifted:
-		return fmt.Errorf("document %s has to be loaded again before it can be snapshotted", document)
+		return fmt.Errorf("%w: %s", storage.ErrOutdated, document)
 	}
-	err = s.store.database.snapshot(ctx, s.number, s.epoch, document, snapshot)
-	if errors.Is(err, storage.ErrFenced) {
+	start := time.Now()
+	err = s.store.database.snapshot(ctx, s.lease, document, snapshot)
+	switch {
+	case errors.Is(err, storage.ErrFenced):
 		s.end(err)
+	case err != nil:
+		s.store.metrics.Failed("postgres")
+	default:
+		s.store.metrics.Snapshot(time.Since(start))
 	}
 	return err
 }
@@ -214,24 +352,60 @@ func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot sto
 // Fenced implements storage.Shard.
 func (s *shard) Fenced() <-chan struct{} { return s.fenced }
 
+// Unflushed implements storage.Leaver.
+func (s *shard) Unflushed() []storage.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left
+}
+
+// OnOutdated implements storage.Finder.
+func (s *shard) OnOutdated(outdated func(document string)) {
+	s.mu.Lock()
+	s.onOutdated = outdated
+	s.mu.Unlock()
+	wake(s.wakeWriter)
+}
+
+// Unload implements storage.Unloader.
+func (s *shard) Unload(document string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.given, document)
+	delete(s.shift, document)
+}
+
+// tellOutdated tells of documents that have to be loaded again.
+func (s *shard) tellOutdated() {
+	s.mu.Lock()
+	tell, documents := s.onOutdated, s.outdated
+	if tell != nil {
+		s.outdated = nil
+	}
+	s.mu.Unlock()
+	if tell == nil {
+		return
+	}
+	for _, document := range documents {
+		tell(document)
+	}
+}
+
 // Close implements storage.Shard.
 func (s *shard) Close(ctx context.Context) error {
 	s.mu.Lock()
-	empty := make(chan struct{})
 	if s.err == nil {
 		s.err = storage.ErrClosed
 	}
-	if len(s.queue) == 0 || errors.Is(s.err, storage.ErrFenced) {
-		close(empty)
-	} else {
-		s.empty = empty
-	}
+	s.checkFlushed()
 	s.mu.Unlock()
-	wake(s.wakeDrainer)
+	wake(s.store.wake)
+	wake(s.store.hurry)
 
 	var err error
 	select {
-	case <-empty:
+	case <-s.flushed:
+		s.trim(ctx)
 	case <-s.fenced:
 		err = storage.ErrFenced
 	case <-ctx.Done():
@@ -239,81 +413,98 @@ func (s *shard) Close(ctx context.Context) error {
 	}
 	s.cancel()
 	s.wait.Wait()
-	s.acknowledge()
-	s.abandon(storage.ErrClosed)
+	s.mu.Lock()
+	s.abandon()
+	s.mu.Unlock()
+	s.answers.Wait()
 	s.store.forget(s)
 	return err
+}
+
+// checkFlushed closes flushed when it is time. The caller holds mu.
+func (s *shard) checkFlushed() {
+	if s.err == nil || s.ended || len(s.queue) > 0 || len(s.held) > 0 {
+		return
+	}
+	select {
+	case <-s.flushed:
+	default:
+		close(s.flushed)
+	}
+}
+
+// trim takes what PostgreSQL has off the log of a shard that is closed in order, so that the next owner need not read
+// it. It finds out the same without.
+func (s *shard) trim(ctx context.Context) {
+	s.mu.Lock()
+	drained, trimmed := s.drained, s.trimmed
+	s.mu.Unlock()
+	if s.synced.Load() && !s.redisDown.Load() && drained > trimmed {
+		_, _ = s.store.log.append(ctx, s.lease, drained, nil)
+	}
 }
 
 // end stops the shard because it is fenced.
 func (s *shard) end(err error) {
 	s.mu.Lock()
-	first := !errors.Is(s.err, storage.ErrFenced)
-	s.err = err
-	s.mu.Unlock()
-	if first {
-		s.logger.Info("The shard belongs to a newer owner: it takes nothing anymore")
-		close(s.fenced)
+	defer s.mu.Unlock()
+	if errors.Is(s.err, storage.ErrFenced) || s.ended {
+		return
 	}
+	s.err = storage.ErrFenced
+	for _, kept := range slices.Concat(s.queue, s.held) {
+		s.left = append(s.left, kept.entry)
+	}
+	s.logger.Info("The shard belongs to a newer owner: it takes nothing anymore", "unflushed", len(s.left), "cause", err)
+	s.store.metrics.Fenced()
+	s.abandon()
 	s.cancel()
-	s.abandon(err)
+	close(s.fenced)
 }
 
-// abandon tells all who wait that their operations may not be stored.
-func (s *shard) abandon(err error) {
-	s.mu.Lock()
-	unacked := s.unacked
-	s.unacked = nil
-	for _, lost := range s.queue {
-		s.store.buffered.Add(-int64(len(lost.record)))
-	}
-	s.queue = nil
-	s.mu.Unlock()
-	for _, waiting := range unacked {
-		waiting.done(err)
-	}
-}
-
-// acknowledge tells those whose operations are stored. Only the writer calls it, so that they are told in order.
-func (s *shard) acknowledge() {
-	s.mu.Lock()
-	safe := s.drained
-	if s.store.durability != Postgres {
-		safe = max(safe, s.durable)
-	}
-	n := 0
-	for n < len(s.unacked) && s.unacked[n].counter <= safe {
-		n++
-	}
-	stored := s.unacked[:n]
-	s.unacked = s.unacked[n:]
-	s.mu.Unlock()
-	for _, waiting := range stored {
-		waiting.done(nil)
-	}
+// abandon gives up what PostgreSQL lacks. The caller holds mu.
+func (s *shard) abandon() {
+	s.store.count(s.queue, -1)
+	s.queue, s.held, s.heldBytes, s.ended = nil, nil, 0, true
+	s.answer()
 }
 
 // write is the writer.
 func (s *shard) write(ctx context.Context) {
-	var retry <-chan time.Time // set while Redis is left alone
-	for {
-		s.acknowledge()
-		drained, group := s.unsent()
-		if len(group) > 0 && retry == nil {
-			if s.appendGroup(ctx, drained, group) {
+	var retry, idle <-chan time.Time // Set while Redis is left alone, and while only trimming is to be done.
+	for ctx.Err() == nil {
+		s.tellOutdated()
+		appending, trimming := s.pending()
+		if retry == nil && appending {
+			idle = nil
+			if s.appendGroup(ctx) {
 				continue
 			}
 			retry = time.After(redisPause)
-			wake(s.wakeDrainer)
+		}
+		if trimming && idle == nil {
+			idle = time.After(trimPause)
 		}
 		select {
 		case <-s.wakeWriter:
 		case <-retry:
 			retry = nil
+		case <-idle:
+			idle = nil
+			if retry == nil && trimming {
+				s.appendGroup(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// pending says whether the log is to be fenced or appended to, and whether it is to be trimmed.
+func (s *shard) pending() (appending, trimming bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.synced.Load() || max(s.sent, s.drained) < s.next, s.trimmed < s.drained
 }
 
 // unsent is the next group for the log, and up to where PostgreSQL has everything.
@@ -321,33 +512,35 @@ func (s *shard) unsent() (drained int64, group []*item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent = max(s.sent, s.drained)
-	// Counters in the queue follow each other, so that the position follows from them.
 	if len(s.queue) == 0 {
 		return s.drained, nil
 	}
-	from := max(0, int(s.sent-s.queue[0].counter)+1)
-	to := min(len(s.queue), from+groupSize)
-	if from >= to {
-		return s.drained, nil
+	// Counters in the queue follow each other, so that the position follows from them.
+	from := int(s.sent-s.queue[0].counter) + 1
+	to, bytes := from, 0
+	for to < len(s.queue) && to < from+groupSize && bytes < groupBytes {
+		bytes += len(s.queue[to].record)
+		to++
 	}
 	return s.drained, slices.Clone(s.queue[from:to])
 }
 
-// appendGroup commits a group to the log and says whether Redis is of use.
-func (s *shard) appendGroup(ctx context.Context, drained int64, group []*item) bool {
+// appendGroup commits a group to the log and trims it, and says whether Redis is of use.
+func (s *shard) appendGroup(ctx context.Context) bool {
 	if !s.synced.Load() {
-		return s.fenceAgain(ctx)
+		return s.syncAgain(ctx)
 	}
-	records := make([][]byte, len(group))
-	for i, member := range group {
-		records[i] = member.record
-	}
-	durable, err := s.store.log.append(ctx, s.number, s.epoch, drained, group[0].counter, records)
+	start := time.Now()
+	drained, group := s.unsent()
+	durable, err := s.store.log.append(ctx, s.lease, drained, group)
 	var gap gapError
 	switch {
 	case err == nil:
-		s.appended(group[len(group)-1].counter, durable)
-		s.setRedisDown(!durable, errors.New("no replica received the last append in time"))
+		if len(group) > 0 {
+			s.store.metrics.Appended(time.Since(start))
+			s.setRedisDown(!durable, errors.New("no replica received the last append in time"))
+		}
+		s.appended(drained, group, durable)
 		return true
 	case errors.Is(err, storage.ErrFenced):
 		s.end(err)
@@ -357,30 +550,34 @@ func (s *shard) appendGroup(ctx context.Context, drained int64, group []*item) b
 		s.rewind(gap.last)
 		return true
 	case errors.Is(err, errStale):
-		s.logger.Warn("Redis lost the shard's epoch in a fail-over; fencing the shard again")
-		return s.fenceAgain(ctx)
-	}
-	if ctx.Err() == nil {
+		s.logger.Warn("Redis lost the shard's term in a fail-over; fencing the shard again")
+		return s.syncAgain(ctx)
+	case ctx.Err() == nil:
+		s.store.metrics.Failed("redis")
 		s.setRedisDown(true, err)
 	}
 	return false
 }
 
-// fenceAgain fences a log that has lost the epoch, and says whether Redis is of use.
-func (s *shard) fenceAgain(ctx context.Context) bool {
-	switch err := s.fence(ctx, s.epoch); {
+// syncAgain fences a log that is not fenced, and says whether Redis is of use.
+func (s *shard) syncAgain(ctx context.Context) bool {
+	s.synced.Store(false)
+	err := s.store.database.confirm(ctx, s.lease)
+	if err == nil {
+		err = s.sync(ctx)
+	}
+	switch {
 	case err == nil:
+		s.setRedisDown(false, nil)
 		s.rewind(0)
 		return true
 	case errors.Is(err, storage.ErrFenced):
 		s.end(err)
 		return true
-	default:
-		if ctx.Err() == nil {
-			s.setRedisDown(true, err)
-		}
-		return false
+	case ctx.Err() == nil:
+		s.setRedisDown(true, err)
 	}
+	return false
 }
 
 // setRedisDown logs the change once.
@@ -389,18 +586,25 @@ func (s *shard) setRedisDown(down bool, cause error) {
 		return
 	}
 	if down {
-		s.logger.Warn("Redis does not take operations; writing to PostgreSQL directly", "error", cause)
+		s.logger.Warn("The log in Redis cannot be used; writing to PostgreSQL directly", "error", cause)
+		wake(s.store.hurry)
 	} else {
-		s.logger.Info("Redis takes operations again")
+		s.logger.Info("The log in Redis can be used again")
 	}
 }
 
-func (s *shard) appended(counter int64, durable bool) {
+func (s *shard) appended(drained int64, group []*item, durable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.trimmed = max(s.trimmed, drained)
+	if len(group) == 0 {
+		return
+	}
+	counter := group[len(group)-1].counter
 	s.sent = max(s.sent, counter)
 	if durable {
 		s.durable = max(s.durable, counter)
+		s.answer()
 	}
 }
 
@@ -411,108 +615,37 @@ func (s *shard) rewind(counter int64) {
 	s.sent = max(s.drained, counter)
 }
 
-// drain is the drainer.
-func (s *shard) drain(ctx context.Context) {
-	healthy := true
-	for {
-		batch, hurry := s.undrained()
-		if len(batch) == 0 {
-			select {
-			case <-s.wakeDrainer:
-				if !s.hurried() {
-					pause(ctx, drainPause)
-				}
-			case <-ctx.Done():
-				return
-			}
-			continue
-		}
-		entries := make([]storage.Entry, len(batch))
-		for i, member := range batch {
-			entries[i] = member.entry
-		}
-		err := s.store.database.insert(ctx, s.number, s.epoch, entries)
-		switch {
-		case errors.Is(err, storage.ErrFenced):
-			s.end(err)
-			return
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			if healthy {
-				s.logger.Warn("PostgreSQL does not take operations; keeping them in the log", "error", err)
-			}
-			healthy = false
-			pause(ctx, databasePause)
-			continue
-		case !healthy:
-			s.logger.Info("PostgreSQL takes operations again")
-			healthy = true
-		}
-		s.stored(batch)
-		wake(s.wakeWriter)
-		if !hurry {
-			s.trim(ctx, batch[len(batch)-1].counter)
-		}
+// undrained is what comes next for PostgreSQL, within bounds, and whether somebody waits for it.
+func (s *shard) undrained(operations, bytes int) (items []*item, hurry bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(s.queue) && n < operations && bytes > 0 {
+		bytes -= len(s.queue[n].record)
+		n++
 	}
+	return slices.Clone(s.queue[:n]), s.hurried()
 }
 
-// hurried says whether somebody waits for PostgreSQL rather than for Redis.
-func (s *shard) hurried() bool {
+// stored takes what PostgreSQL has off the queue.
+func (s *shard) stored(items []*item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.store.durability == Postgres || s.redisDown.Load() || s.err != nil || len(s.queue) >= batchSize
-}
-
-// undrained is the next batch for PostgreSQL, and whether Redis is to be left alone.
-func (s *shard) undrained() (batch []*item, hurry bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.queue[:min(len(s.queue), batchSize)]), s.redisDown.Load()
-}
-
-// stored takes a batch that PostgreSQL has off the queue.
-func (s *shard) stored(batch []*item) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.queue == nil { // The shard has ended meanwhile.
+	if s.ended {
 		return
 	}
-	for _, member := range batch {
-		s.store.buffered.Add(-int64(len(member.record)))
-	}
-	s.queue = slices.Clone(s.queue[len(batch):])
-	s.drained = batch[len(batch)-1].counter
-	if len(s.queue) == 0 && s.empty != nil {
-		close(s.empty)
-		s.empty = nil
-	}
-}
-
-// trim shortens the log. A failure costs nothing but memory: the next one trims more, and the next owner skips what
-// PostgreSQL has.
-func (s *shard) trim(ctx context.Context, counter int64) {
-	if !s.synced.Load() {
-		return
-	}
-	err := s.store.log.trim(ctx, s.number, s.epoch, counter)
-	if errors.Is(err, storage.ErrFenced) {
-		s.end(err)
-	}
+	s.store.count(items, -1)
+	clear(s.queue[:len(items)])
+	s.queue = s.queue[len(items):]
+	s.drained = items[len(items)-1].counter
+	s.checkFlushed()
+	s.answer()
+	wake(s.wakeWriter)
 }
 
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
