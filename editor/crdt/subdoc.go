@@ -9,6 +9,7 @@ import (
 type Subdoc struct {
 	guid    string
 	options []byte // In the any encoding.
+	load    bool   // Whether to load it as soon as it is inserted: as in Yjs, if it was made here or loads itself.
 	deleted bool
 }
 
@@ -27,7 +28,7 @@ func NewSubdoc(guid string, meta any, autoLoad, keepHistory bool) *Subdoc {
 	if meta != nil {
 		o = append(o, lib0.Member{Key: "meta", Value: meta})
 	}
-	return &Subdoc{guid: guid, options: lib0.AppendAny(nil, o)}
+	return &Subdoc{guid: guid, options: lib0.AppendAny(nil, o), load: true}
 }
 
 // subdocFromWire reads the options of a subdocument as Yjs does, which keeps those that it knows.
@@ -46,7 +47,7 @@ func subdocFromWire(guid string, options []byte) *Subdoc {
 		meta = nil
 	}
 	s := NewSubdoc(guid, meta, autoLoad, keep)
-	s.guid = guid
+	s.guid, s.load = guid, autoLoad
 	return s
 }
 
@@ -105,7 +106,7 @@ func (d *Doc) subdocChange(tx *Transaction) SubdocChange {
 			continue
 		}
 		c.Added = append(c.Added, s)
-		if s.AutoLoad() {
+		if s.load {
 			c.Loaded = append(c.Loaded, s)
 		}
 	}

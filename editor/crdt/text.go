@@ -229,17 +229,33 @@ func (t *Text) DeltaAt(snapshot, previous *Snapshot) []Op {
 	return ops
 }
 
+// changeKey is the attribute by which Yjs marks what was added or removed between two snapshots.
+const changeKey = "ychange"
+
 // delta returns the content of a text, at the time of a snapshot if one is given.
 func (d *Doc) delta(n nodeRef, snapshot, previous *Snapshot) []Op {
 	var ops []Op
 	var current attrs
 	var str []byte
-	change := "" // The ychange of the string that is being collected.
 	flush := func() {
 		if len(str) > 0 {
-			ops = append(ops, Op{Insert: string(str), Attributes: withChange(current.object(d), change)})
+			ops = append(ops, Op{Insert: string(str), Attributes: current.object(d)})
 			str = str[:0]
 		}
+	}
+	marked := false
+	// mark begins a new part for each item that changed, as Yjs does.
+	mark := func(change string) {
+		switch {
+		case change != "":
+			flush()
+			value := lib0.AppendAny(nil, lib0.Object{{Key: "type", Value: change}})
+			current = current.set(attr{key: d.keys.internString(changeKey), value: value})
+		case marked:
+			flush()
+			current = current.without(d.keys.internString(changeKey))
+		}
+		marked = change != ""
 	}
 	for r := d.node(n).start; r != 0; r = d.item(r).right {
 		it := d.item(r)
@@ -249,22 +265,18 @@ func (d *Doc) delta(n nodeRef, snapshot, previous *Snapshot) []Op {
 		}
 		switch it.kind {
 		case kindString:
-			next := ""
 			switch {
 			case snapshot != nil && !now:
-				next = "removed"
+				mark("removed")
 			case previous != nil && !d.visible(it, previous):
-				next = "added"
-			}
-			if next != change || next != "" {
-				// Yjs begins a new part with every changed item.
-				flush()
-				change = next
+				mark("added")
+			default:
+				mark("")
 			}
 			str = appendUTF16(str, d.textOf(it))
 		case kindType, kindEmbed:
 			flush()
-			ops = append(ops, Op{Insert: d.value(it, 0), Attributes: withChange(current.object(d), change)})
+			ops = append(ops, Op{Insert: d.value(it, 0), Attributes: current.object(d)})
 		case kindFormat:
 			if now {
 				flush()
@@ -274,13 +286,6 @@ func (d *Doc) delta(n nodeRef, snapshot, previous *Snapshot) []Op {
 	}
 	flush()
 	return ops
-}
-
-func withChange(o lib0.Object, change string) lib0.Object {
-	if change == "" {
-		return o
-	}
-	return append(o, lib0.Member{Key: "ychange", Value: lib0.Object{{Key: "type", Value: change}}})
 }
 
 // position is a place in a text, between two items, and the formatting there.

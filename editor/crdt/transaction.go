@@ -46,6 +46,28 @@ func (tx *Transaction) Changed() []Shared {
 	return out
 }
 
+// Keep protects what the transaction deleted from garbage collection, together with the types that hold it, so that it
+// can be brought back, as an undo manager of Yjs does. It is for the listeners of OnTransaction.
+func (tx *Transaction) Keep() {
+	d := tx.doc
+	for _, r := range tx.deletes {
+		index, ok := d.clientOf(r.client)
+		if !ok {
+			continue
+		}
+		d.eachIn(tx, index, r, func(at ref) {
+			for at != 0 {
+				it := d.item(at)
+				if it.kind == kindGC || it.keep() {
+					return
+				}
+				it.flags |= flagKeep
+				at = d.node(d.nodeOf(it.place)).item
+			}
+		})
+	}
+}
+
 // nodeChange is a type and what changed of it.
 type nodeChange struct {
 	node nodeRef
