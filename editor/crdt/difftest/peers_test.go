@@ -265,7 +265,9 @@ func (w *world) spread() {
 	}
 }
 
-func (w *world) draw(t *rapid.T) *peer { return w.peers[rapid.IntRange(0, len(w.peers)-1).Draw(t, "peer")] }
+func (w *world) draw(t *rapid.T) *peer {
+	return w.peers[rapid.IntRange(0, len(w.peers)-1).Draw(t, "peer")]
+}
 
 func (w *world) edit(t *rapid.T) {
 	p := w.draw(t)

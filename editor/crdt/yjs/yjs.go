@@ -87,18 +87,17 @@ func install(ctx context.Context, cache, dir string) error {
 	return nil
 }
 
-// Process is Node running a script that answers requests. A request and its answer are values in the any encoding of
+// Process is a program that answers requests: Node with a script, mostly. A request and its answer are values in the any encoding of
 // lib0 behind their length in four bytes, least significant first.
 type Process struct {
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
-	buffer []byte
+	mu  sync.Mutex
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
 }
 
-// Start runs a script, which is a JavaScript module, with the given arguments for Node itself in front. The process
-// ends with the context.
+// Start runs a script, which is a JavaScript module, with flags for Node in front of it. The process ends with the
+// context.
 func Start(ctx context.Context, script string, flags ...string) (*Process, error) {
 	dir, err := Modules(ctx)
 	if err != nil {
@@ -106,18 +105,24 @@ func Start(ctx context.Context, script string, flags ...string) (*Process, error
 	}
 	cmd := exec.CommandContext(ctx, "node", append(flags, "--input-type=module", "-e", script)...)
 	cmd.Dir = dir
+	return StartCommand(cmd)
+}
+
+// StartCommand runs a program that answers requests as a script for Start does. Its standard error is ours.
+func StartCommand(cmd *exec.Cmd) (*Process, error) {
 	cmd.Stderr = os.Stderr
 	p := &Process{cmd: cmd}
+	var err error
 	if p.in, err = cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("start Node: %w", err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start Node: %w", err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	p.out = bufio.NewReaderSize(out, 1<<16)
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start Node: %w", err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	return p, nil
 }
@@ -126,37 +131,46 @@ func Start(ctx context.Context, script string, flags ...string) (*Process, error
 func (p *Process) Call(request any) (any, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.buffer = lib0.AppendAny(append(p.buffer[:0], 0, 0, 0, 0), request)
-	binary.LittleEndian.PutUint32(p.buffer, uint32(len(p.buffer)-4))
-	if _, err := p.in.Write(p.buffer); err != nil {
-		return nil, fmt.Errorf("ask Node: %w", err)
+	if err := WriteFrame(p.in, request); err != nil {
+		return nil, fmt.Errorf("ask %s: %w", p.cmd.Path, err)
 	}
-	var head [4]byte
-	if _, err := io.ReadFull(p.out, head[:]); err != nil {
-		return nil, fmt.Errorf("wait for Node: %w", err)
+	answer, err := ReadFrame(p.out)
+	if err != nil {
+		return nil, fmt.Errorf("wait for %s: %w", p.cmd.Path, err)
 	}
-	answer := make([]byte, binary.LittleEndian.Uint32(head[:]))
-	if _, err := io.ReadFull(p.out, answer); err != nil {
-		return nil, fmt.Errorf("wait for Node: %w", err)
-	}
-	d := lib0.NewDecoder(answer)
-	v := d.Any()
-	if err := d.Err(); err != nil {
-		return nil, fmt.Errorf("what Node answered: %w", err)
-	}
-	return v, nil
+	return answer, nil
 }
 
-// PID returns the number of the process.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+// WriteFrame writes a request or an answer.
+func WriteFrame(w io.Writer, v any) error {
+	frame := lib0.AppendAny(make([]byte, 4, 512), v)
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-4))
+	_, err := w.Write(frame)
+	return err
+}
+
+// ReadFrame reads a request or an answer.
+func ReadFrame(r io.Reader) (any, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	body := make([]byte, binary.LittleEndian.Uint32(head[:]))
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, err
+	}
+	d := lib0.NewDecoder(body)
+	v := d.Any()
+	return v, d.Err()
+}
 
 // Close ends the process.
 func (p *Process) Close() error {
 	if err := p.in.Close(); err != nil {
-		return fmt.Errorf("end Node: %w", err)
+		return fmt.Errorf("end %s: %w", p.cmd.Path, err)
 	}
 	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("end Node: %w", err)
+		return fmt.Errorf("end %s: %w", p.cmd.Path, err)
 	}
 	return nil
 }
