@@ -58,9 +58,9 @@ frontend health
     http-request return status 404
 `
 
-// proxyConfiguration leads port 5432 to whoever answers that it is the primary, and port 5433 to standbys. A standby never
-// answers that it is the primary, so that two proxies cannot disagree for longer than Patroni does; a server that stops
-// being the primary loses its connections at once.
+// proxyConfiguration leads port 5432 to whoever answers that it is the primary, and port 5433 to standbys. A standby
+// never answers that it is the primary, so that two proxies cannot disagree for longer than Patroni does; a server that
+// stops being the primary loses its connections at once.
 func proxyConfiguration(cluster *v1alpha1.CollabCluster) string {
 	var text strings.Builder
 	text.WriteString(proxyPreamble)

@@ -39,11 +39,13 @@ func Observe(
 	if unready := child.Unready(own); unready != "" {
 		ready += "; waiting for " + unready
 	}
+	progressing := len(own) < int(status.Replicas) || rolling(cluster, sets)
 	switch {
-	case len(own) < int(status.Replicas) || rolling(cluster, sets):
-		condition.Reason, condition.Message = v1alpha1.ReasonProgressing, ready
-	case status.Primary == "":
+	// Where standbys wait for a primary, that is what matters, whatever else goes on.
+	case status.Primary == "" && (status.ReadyReplicas > 0 || !progressing):
 		condition.Reason, condition.Message = v1alpha1.ReasonNoPrimary, "no PostgreSQL pod is the primary; "+ready
+	case progressing:
+		condition.Reason, condition.Message = v1alpha1.ReasonProgressing, ready
 	case status.ReadyReplicas < status.Replicas || proxies < ProxyReplicas(cluster):
 		condition.Reason, condition.Message = v1alpha1.ReasonPodsNotReady, ready
 	default:

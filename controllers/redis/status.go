@@ -34,12 +34,14 @@ func Observe(
 		ready += "; waiting for " + unready
 	}
 	set := find(sets, child.ObjectName(cluster.Name, child.Redis))
+	progressing := set == nil || len(own) < int(status.Replicas) || rolling(set)
 	switch {
-	case set == nil || len(own) < int(status.Replicas) || rolling(set):
-		condition.Reason, condition.Message = v1alpha1.ReasonProgressing, ready
-	case primary == "":
+	// Where replicas wait for a primary, that is what matters, whatever else goes on.
+	case primary == "" && (status.ReadyReplicas > 0 || !progressing):
 		condition.Reason = v1alpha1.ReasonNoPrimary
 		condition.Message = "the Sentinels name no Redis primary; " + ready
+	case progressing:
+		condition.Reason, condition.Message = v1alpha1.ReasonProgressing, ready
 	case status.ReadyReplicas < status.Replicas:
 		condition.Reason, condition.Message = v1alpha1.ReasonPodsNotReady, ready
 	default:

@@ -60,6 +60,11 @@ func TestObserve(t *testing.T) {
 			status: metav1.ConditionFalse, reason: v1alpha1.ReasonNoPrimary, ready: 3,
 			message: "the Sentinels name no Redis primary; 3 of 3 Redis pods are ready",
 		}, {
+			name: "nobody takes writes while a template is rolled out", pods: []corev1.Pod{member(0, ""), member(1, "")},
+			sets:   []appsv1.StatefulSet{rolling},
+			status: metav1.ConditionFalse, reason: v1alpha1.ReasonNoPrimary, ready: 2,
+			message: "the Sentinels name no Redis primary; 2 of 3 Redis pods are ready",
+		}, {
 			name: "a pod crashes", pods: []corev1.Pod{member(0, ""), member(1, "CrashLoopBackOff"), member(2, "")},
 			sets: []appsv1.StatefulSet{settled}, primary: "docs-redis-0",
 			status: metav1.ConditionFalse, reason: v1alpha1.ReasonPodsNotReady, ready: 2,
