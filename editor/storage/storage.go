@@ -6,8 +6,10 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -70,6 +72,20 @@ func (d Document) LastSeq() int64 {
 		return d.Snapshot.Seq
 	}
 	return 0
+}
+
+// Add adds operations that were appended and that the document may lack, and restores the order.
+func (d *Document) Add(appended ...Entry) {
+	known := make(map[int64]bool, len(d.Tail))
+	for _, e := range d.Tail {
+		known[e.Seq] = true
+	}
+	for _, e := range appended {
+		if !known[e.Seq] && (d.Snapshot == nil || e.Seq > d.Snapshot.Seq) {
+			d.Tail = append(d.Tail, e)
+		}
+	}
+	slices.SortFunc(d.Tail, func(a, b Entry) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // Store opens shards. It is safe for concurrent use.

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
 )
 
 // redisTimeout bounds every call to Redis. While it does not answer, operations go to PostgreSQL directly.
@@ -135,7 +136,7 @@ func (l redisLog) read(ctx context.Context, lease lease, after string) ([]found,
 	records := make([]found, len(page))
 	for i, message := range page {
 		text, _ := message.Values["r"].(string)
-		entry, err := decodeRecord([]byte(text))
+		entry, err := record.Decode([]byte(text))
 		records[i] = found{id: message.ID, record: []byte(text), entry: entry, bad: err != nil}
 	}
 	return records, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
 )
 
 const (
@@ -192,7 +193,7 @@ func (s *shard) enqueue(items ...*item) {
 		s.next++
 		i.counter = s.next
 		// The update is kept once, in the record.
-		i.record = encodeRecord(i.entry)
+		i.record = record.Encode(i.entry)
 		i.entry.Update = i.record[len(i.record)-len(i.entry.Update):]
 	}
 	s.queue = append(s.queue, items...)
@@ -308,16 +309,7 @@ func (s *shard) Load(ctx context.Context, document string) (storage.Document, er
 		s.store.metrics.Failed("postgres")
 		return storage.Document{}, err
 	}
-	stored := make(map[int64]bool, len(loaded.Tail))
-	for _, e := range loaded.Tail {
-		stored[e.Seq] = true
-	}
-	for _, e := range queued {
-		if !stored[e.Seq] && (loaded.Snapshot == nil || e.Seq > loaded.Snapshot.Seq) {
-			loaded.Tail = append(loaded.Tail, e)
-		}
-	}
-	slices.SortFunc(loaded.Tail, func(a, b storage.Entry) int { return int(a.Seq - b.Seq) })
+	loaded.Add(queued...)
 	s.mu.Lock()
 	s.given[document] = loaded.LastSeq()
 	s.mu.Unlock()

@@ -1,4 +1,5 @@
-package durable
+// Package record owns the bytes in which stores keep an operation. It knows nothing of where they keep them.
+package record
 
 import (
 	"encoding/binary"
@@ -8,18 +9,18 @@ import (
 	"collab.dev/operator/editor/storage"
 )
 
-// errRecord says that a log record is not one of ours.
-var errRecord = errors.New("malformed log record")
+// ErrMalformed says that a record is not one of ours, or that no store takes what it holds.
+var ErrMalformed = errors.New("malformed log record")
 
-// A log record is: a format byte, the time in microseconds since 1970 and the sequence number as varints, the document,
+// A record is: a format byte, the time in microseconds since 1970 and the sequence number as varints, the document,
 // the user and, in the second format, the origin as length and bytes, and the update as the rest.
 const (
 	plainFormat  = 1
 	originFormat = 2
 )
 
-// encodeRecord returns the record of an entry. It ends with the update.
-func encodeRecord(e storage.Entry) []byte {
+// Encode returns the record of an entry, which ends with the update. Publish is not part of it.
+func Encode(e storage.Entry) []byte {
 	b := make([]byte, 0, len(e.Document)+len(e.User)+len(e.Origin)+len(e.Update)+32)
 	format := byte(plainFormat)
 	if e.Origin != "" {
@@ -40,10 +41,10 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeRecord reads a record. The entry's update is part of it.
-func decodeRecord(b []byte) (storage.Entry, error) {
+// Decode reads a record. The entry's update is the end of it. It fails with ErrMalformed.
+func Decode(b []byte) (storage.Entry, error) {
 	if len(b) == 0 || b[0] != plainFormat && b[0] != originFormat {
-		return storage.Entry{}, errRecord
+		return storage.Entry{}, ErrMalformed
 	}
 	r := reader{rest: b[1:]}
 	e := storage.Entry{Time: time.UnixMicro(r.varint()).UTC(), Seq: r.varint(), Document: r.string(), User: r.string()}
@@ -52,7 +53,7 @@ func decodeRecord(b []byte) (storage.Entry, error) {
 	}
 	// What the database would refuse must not be taken out of the log as if it could be stored.
 	if r.bad || e.Seq < 1 || storage.CheckEntry(e) != nil {
-		return storage.Entry{}, errRecord
+		return storage.Entry{}, ErrMalformed
 	}
 	e.Update = r.rest
 	return e, nil

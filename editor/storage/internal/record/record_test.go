@@ -1,4 +1,4 @@
-package durable
+package record
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 			Origin:   rapid.SampledFrom([]string{"", "rest"}).Draw(t, "origin"),
 			Update:   rapid.SliceOf(rapid.Byte()).Draw(t, "update"),
 		}
-		got, err := decodeRecord(encodeRecord(want))
+		got, err := Decode(Encode(want))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,15 +32,15 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(encodeRecord(storage.Entry{Document: "org/doc", Seq: 7, Time: time.Unix(1, 0), User: "u", Update: []byte{0, 0}}))
+	f.Add(Encode(storage.Entry{Document: "org/doc", Seq: 7, Time: time.Unix(1, 0), User: "u", Update: []byte{0, 0}}))
 	f.Add([]byte{originFormat, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := decodeRecord(b)
+		e, err := Decode(b)
 		if err != nil {
 			return
 		}
 		// Varints have several encodings; what was understood must survive.
-		again, err := decodeRecord(encodeRecord(e))
+		again, err := Decode(Encode(e))
 		if err != nil || again.Document != e.Document || again.Seq != e.Seq || !bytes.Equal(again.Update, e.Update) {
 			t.Fatalf("%+v became %+v (%v)", e, again, err)
 		}

@@ -1,0 +1,127 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
+)
+
+const (
+	// tidyInterval is the time between two looks at what the history's retention does not keep.
+	tidyInterval = time.Hour
+	// tidyBatch bounds what is deleted in one transaction, so that operations need not wait long.
+	tidyBatch = 2000
+)
+
+// decodeOperation reads an operation that outlives its transaction.
+func decodeOperation(value []byte) (storage.Entry, error) {
+	e, err := record.Decode(bytes.Clone(value))
+	if err != nil {
+		return storage.Entry{}, fmt.Errorf("read an operation: %w", err)
+	}
+	return e, nil
+}
+
+// tidy is the janitor: it drops what is older than the retention, now and then until ctx ends.
+func (s *Store) tidy(ctx context.Context) {
+	for {
+		if err := s.dropHistory(ctx); err != nil && ctx.Err() == nil {
+			s.options.Metrics.Failed("disk")
+			s.logger.Warn("The old history could not be dropped; trying again", "in", tidyInterval, "error", err)
+		}
+		pause(ctx, tidyInterval)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// dropHistory drops the operations that are older than the retention and that the newest snapshots contain, and the
+// bases that nothing can be replayed from anymore.
+func (s *Store) dropHistory(ctx context.Context) error {
+	cutoff := s.options.Now().Add(-s.options.History.Retention)
+	for document := []byte(nil); ctx.Err() == nil; {
+		// One document after the other, so that nothing is kept in memory.
+		err := s.db.View(func(tx *bolt.Tx) error {
+			cursor := tx.Bucket(bucketSnapshots).Cursor()
+			key, _ := cursor.Seek(document)
+			if bytes.Equal(key, document) {
+				key, _ = cursor.Next()
+			}
+			document = bytes.Clone(key)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if document == nil {
+			return nil
+		}
+		for more := true; more && ctx.Err() == nil; {
+			if more, err = s.dropBefore(string(document), cutoff); err != nil {
+				return fmt.Errorf("drop the history of %q: %w", document, err)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// dropBefore drops a bounded part of a document's history, and says whether there is more.
+func (s *Store) dropBefore(document string, cutoff time.Time) (more bool, err error) {
+	due := false
+	err = s.db.View(func(tx *bolt.Tx) error {
+		key, value := tx.Bucket(bucketOperations).Cursor().Seek(numbered(document, 0))
+		if _, ok := numberOf(key, document); ok {
+			due, err = droppable(tx, document, cutoff)(value)
+		}
+		return err
+	})
+	if err != nil || !due {
+		return false, err
+	}
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		drop := droppable(tx, document, cutoff)
+		var bad error
+		dropped, err := deleteNumbered(tx.Bucket(bucketOperations), document, func(_ int64, value []byte) bool {
+			old, err := drop(value)
+			bad = err
+			return old && err == nil
+		}, tidyBatch)
+		if err != nil || bad != nil || len(dropped) == 0 {
+			return errors.Join(err, bad)
+		}
+		more = len(dropped) == tidyBatch
+		last := readEnd(tx, document)
+		last.dropped = max(last.dropped, dropped[len(dropped)-1])
+		_, err = deleteNumbered(tx.Bucket(bucketBases), document, func(seq int64, _ []byte) bool {
+			return seq < last.dropped
+		}, -1)
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(bucketEnds).Put([]byte(document), last.encode())
+	})
+	return more, err
+}
+
+// droppable says of an operation's record whether it is old enough and in the newest snapshot.
+func droppable(tx *bolt.Tx, document string, cutoff time.Time) func(value []byte) (bool, error) {
+	var covered int64
+	if b := tx.Bucket(bucketSnapshots).Get([]byte(document)); len(b) >= 8 {
+		covered = integer(b)
+	}
+	return func(value []byte) (bool, error) {
+		e, err := record.Decode(value)
+		return err == nil && e.Seq <= covered && e.Time.Before(cutoff), err
+	}
+}
+
+// Tidy drops the history that is older than the retention. A Store does so by itself every hour.
+func (s *Store) Tidy(ctx context.Context) error { return s.dropHistory(ctx) }

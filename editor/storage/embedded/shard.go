@@ -1,0 +1,281 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
+)
+
+// shard is an open shard. Its operations wait in the Store's queue.
+type shard struct {
+	store  *Store
+	number int32
+	epoch  int64
+	fenced chan struct{}
+	// answers are the goroutines that tell what became of operations.
+	answers sync.WaitGroup
+
+	mu sync.Mutex
+	// unanswered is what was appended, in order, and whose senders wait to be told. waiting counts what is in the Store's
+	// queue.
+	unanswered []*item
+	waiting    int
+	answering  bool
+	// err says why nothing is taken anymore; flushed is closed when nothing waits then.
+	err     error
+	flushed chan struct{}
+}
+
+func newShard(store *Store, number int32, epoch int64) *shard {
+	return &shard{
+		store: store, number: number, epoch: epoch, fenced: make(chan struct{}), flushed: make(chan struct{}),
+	}
+}
+
+// Append implements storage.Shard.
+func (s *shard) Append(entry storage.Entry, done func(error)) {
+	entry.User, entry.Origin = storage.Text(entry.User), storage.Text(entry.Origin)
+	added := &item{shard: s, entry: entry, done: done}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unanswered = append(s.unanswered, added)
+	err := s.err
+	if err == nil {
+		err = storage.CheckEntry(entry)
+	}
+	if err == nil {
+		err = s.store.enqueue(added)
+	}
+	if err != nil {
+		added.settled, added.err = true, err
+		s.answer()
+		return
+	}
+	s.waiting++
+}
+
+// enqueue lets an item be committed, unless too much waits already.
+func (s *Store) enqueue(added *item) error {
+	size := added.size()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if added.snapshot == nil && s.bytes+size > s.options.BufferBytes {
+		s.options.Metrics.Refused()
+		return storage.ErrOverloaded
+	}
+	s.queue = append(s.queue, added)
+	s.bytes += size
+	s.options.Metrics.Buffered(1, size)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// settle says what became of an item, once.
+func (s *shard) settle(i *item, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+	if i.snapshot != nil {
+		// Not by the goroutine that answers: it may wait for a lock of whoever waits for the snapshot.
+		i.done(err)
+		i.settled = true
+	}
+	if !i.settled {
+		i.settled, i.err = true, err
+	}
+}
+
+// told lets senders be told of what was settled.
+func (s *shard) told() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkFlushed()
+	s.answer()
+}
+
+// answer starts telling senders what became of their operations, in order, unless somebody does. The caller holds mu.
+func (s *shard) answer() {
+	if s.answering {
+		return
+	}
+	s.answering = true
+	s.answers.Go(func() {
+		for {
+			s.mu.Lock()
+			n := 0
+			for n < len(s.unanswered) && s.unanswered[n].settled {
+				n++
+			}
+			answers := s.unanswered[:n:n]
+			s.unanswered = s.unanswered[n:]
+			s.answering = n > 0
+			s.mu.Unlock()
+			if n == 0 {
+				return
+			}
+			for _, a := range answers {
+				a.done(a.err)
+			}
+		}
+	})
+}
+
+// Load implements storage.Shard.
+func (s *shard) Load(_ context.Context, document string) (doc storage.Document, err error) {
+	start := time.Now()
+	s.mu.Lock()
+	err = s.err
+	s.mu.Unlock()
+	if err != nil {
+		return storage.Document{}, err
+	}
+	// What waits first: what is committed in between is then found twice rather than not at all.
+	var waiting []storage.Entry
+	s.store.mu.Lock()
+	for _, i := range s.store.queue {
+		if i.shard == s && i.snapshot == nil && i.entry.Document == document {
+			waiting = append(waiting, i.entry)
+		}
+	}
+	s.store.mu.Unlock()
+	err = s.store.db.View(func(tx *bolt.Tx) error {
+		var after int64
+		if doc.Snapshot = readSnapshot(tx, document); doc.Snapshot != nil {
+			after = doc.Snapshot.Seq
+		}
+		doc.Tail, err = readOperations(tx, document, after, 0)
+		return err
+	})
+	if err != nil {
+		s.store.options.Metrics.Failed("disk")
+		return storage.Document{}, fmt.Errorf("read the document: %w", err)
+	}
+	doc.Add(waiting...)
+	s.store.options.Metrics.Loaded(time.Since(start))
+	return doc, nil
+}
+
+// readOperations reads the operations after one and, unless it is 0, up to another.
+func readOperations(tx *bolt.Tx, document string, after, upTo int64) (entries []storage.Entry, err error) {
+	c := tx.Bucket(bucketOperations).Cursor()
+	for key, value := c.Seek(numbered(document, after+1)); key != nil; key, value = c.Next() {
+		seq, ok := numberOf(key, document)
+		if !ok || upTo > 0 && seq > upTo {
+			break
+		}
+		e, err := record.Decode(bytes.Clone(value))
+		if err != nil {
+			return nil, fmt.Errorf("operation %d: %w", seq, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// WriteSnapshot implements storage.Shard.
+func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot storage.Snapshot) error {
+	if err := storage.CheckName(document); err != nil {
+		return err
+	}
+	start := time.Now()
+	result := make(chan error, 1)
+	added := &item{
+		shard: s, entry: storage.Entry{Document: document}, snapshot: &snapshot, done: func(err error) { result <- err },
+	}
+	s.mu.Lock()
+	err := s.err
+	if err == nil {
+		if err = s.store.enqueue(added); err == nil {
+			s.waiting++
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-result:
+	case <-s.store.ended:
+		return storage.ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("store the snapshot: %w", ctx.Err())
+	}
+	if err == nil {
+		s.store.options.Metrics.Snapshot(time.Since(start))
+	}
+	return err
+}
+
+// Fenced implements storage.Shard.
+func (s *shard) Fenced() <-chan struct{} { return s.fenced }
+
+// end stops the shard because it was opened anew.
+func (s *shard) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == storage.ErrFenced { //nolint:errorlint // It is set nowhere else.
+		return
+	}
+	s.err = storage.ErrFenced
+	close(s.fenced)
+	s.store.options.Metrics.Fenced()
+	s.checkFlushed()
+}
+
+// checkFlushed closes flushed when it is time. The caller holds mu.
+func (s *shard) checkFlushed() {
+	if s.err == nil || s.waiting > 0 {
+		return
+	}
+	select {
+	case <-s.flushed:
+	default:
+		close(s.flushed)
+	}
+}
+
+// Close implements storage.Shard.
+func (s *shard) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = storage.ErrClosed
+	}
+	fenced := s.err == storage.ErrFenced //nolint:errorlint // It is set nowhere else.
+	s.checkFlushed()
+	s.mu.Unlock()
+	var err error
+	select {
+	case <-s.flushed:
+	case <-ctx.Done():
+		err = fmt.Errorf("not all operations reached the disk: %w", ctx.Err())
+		s.abandon()
+	}
+	s.answers.Wait()
+	s.store.forget(s)
+	if fenced && err == nil {
+		err = storage.ErrFenced
+	}
+	return err
+}
+
+// abandon tells all who wait that their operations may not be stored. They may be nevertheless.
+func (s *shard) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, waiting := range s.unanswered {
+		if !waiting.settled {
+			waiting.settled, waiting.err = true, s.err
+		}
+	}
+	s.answer()
+}
