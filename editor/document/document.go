@@ -63,6 +63,10 @@ type Sink interface {
 	Awareness(update []byte)
 	// Stateless brings an application's message.
 	Stateless(payload []byte)
+	// Follow asks the participant to take updates from the store's feed from now on and to say so by
+	// Attachment.Following; or, with false, tells it that updates come from here again, without those that the feed may
+	// still bring.
+	Follow(follow bool)
 	// Content answers Attachment.Sync.
 	Content(ref uint64, content Content)
 	// Ack says that the operation with this id is stored.
@@ -81,6 +85,9 @@ type Options struct {
 	SnapshotEvery int
 	// MaxBytes bounds the document: what its state and the operations since take when encoded. 0 is no bound.
 	MaxBytes int
+	// FanOut is with how many participants the store's feed tells them of updates instead of the owner, so that its
+	// work does not grow with theirs; 0 is never.
+	FanOut int
 	// Now tells the time; time.Now if it is nil.
 	Now func() time.Time
 	// Metrics takes what is measured. Optional.
@@ -111,6 +118,8 @@ type Document struct {
 	retry  []*operation
 	timer  *time.Timer
 	closed bool
+	// hot says that operations are published to the store's feed.
+	hot bool
 
 	// snapshot is the last operation that a stored snapshot contains, bytes about what the document takes when encoded.
 	snapshot     int64
@@ -165,6 +174,8 @@ func Open(name string, stored storage.Document, opts Options) (*Document, error)
 type Attachment struct {
 	document *Document
 	sink     Sink
+	// following says that the participant takes updates from the store's feed.
+	following bool
 }
 
 // Attach adds a participant. It fails with ErrClosed.
@@ -177,6 +188,10 @@ func (d *Document) Attach(sink Sink) (*Attachment, error) {
 	a := &Attachment{document: d, sink: sink}
 	d.sinks[a] = struct{}{}
 	sink.Attached(d.engine.EncodeStateVector())
+	if d.hot {
+		sink.Follow(true)
+	}
+	d.fanOut()
 	return a, nil
 }
 
@@ -216,14 +231,14 @@ func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
 		return
 	}
 	for other := range d.sinks {
-		if other != a || echo {
+		if (other != a || echo) && !other.following {
 			other.sink.Update(update)
 		}
 	}
 	d.seq++
 	d.bytes += len(update)
 	op := &operation{
-		entry: storage.Entry{Document: d.name, Seq: d.seq, Time: d.tick(), User: user, Update: update},
+		entry: storage.Entry{Document: d.name, Seq: d.seq, Time: d.tick(), User: user, Update: update, Publish: d.hot},
 		since: start,
 		acks:  []ack{{a, id}},
 	}
@@ -322,8 +337,32 @@ func (a *Attachment) Detach() {
 		return
 	}
 	delete(d.sinks, a)
+	d.fanOut()
 	d.used = d.opts.Now()
 	d.announce(d.presence.Leave(a), nil)
+}
+
+// Following says whether the participant takes updates from the store's feed, as Sink.Follow asked it to. Before it says
+// so, and after it says that it does not, it is told of updates like any other. It has to Sync after it began.
+func (a *Attachment) Following(follows bool) {
+	d := a.document
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a.following = follows && d.hot && d.attached(a)
+}
+
+// fanOut turns to the feed when there are many participants, and back when there are half as many.
+func (d *Document) fanOut() {
+	n := len(d.sinks)
+	hot := d.opts.FanOut > 0 && (n >= d.opts.FanOut || d.hot && 2*n > d.opts.FanOut)
+	if hot == d.hot {
+		return
+	}
+	d.hot = hot
+	for a := range d.sinks {
+		a.following = false
+		a.sink.Follow(hot)
+	}
 }
 
 // Use is what a document takes and since when.

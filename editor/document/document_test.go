@@ -70,6 +70,7 @@ type record struct {
 	rejected      Reason
 	messages      []string
 	closed        bool
+	follow        bool
 }
 
 // typist makes updates, each of which inserts a text at the end.
@@ -98,6 +99,7 @@ func (r *record) Update([]byte)                 { r.updates++ }
 func (*record) Awareness([]byte)                {}
 func (r *record) Stateless(payload []byte)      { r.messages = append(r.messages, string(payload)) }
 func (*record) Content(uint64, Content)         {}
+func (r *record) Follow(follow bool)            { r.follow = follow }
 func (r *record) Ack(uint64)                    { r.acks++ }
 func (r *record) Rejected(_ uint64, why Reason) { r.rejected = why }
 func (r *record) Closed()                       { r.closed = true }
@@ -366,5 +368,46 @@ func TestAMessageIsHandedToTheOthersAndNotKept(t *testing.T) {
 	a.Stateless([]byte("hello"))
 	if len(other.messages) != 1 || other.messages[0] != "hello" || len(from.messages) != 0 || g.appends() != 0 {
 		t.Fatalf("%+v, %+v, %d appended", from, other, g.appends())
+	}
+}
+
+func TestManyParticipantsFollowTheFeed(t *testing.T) {
+	g := &gate{}
+	d, from, other, a := open(t, g, func(o *Options) { o.FanOut = 3 })
+	p := newTypist(1)
+	a.Update(1, "", p.insert(t, "x"), false)
+	third := &record{}
+	attachment, err := d.Attach(third)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !from.follow || !other.follow || !third.follow {
+		t.Fatal("not everybody is asked to follow the feed")
+	}
+	// Who does not follow yet is told directly, so that nothing is missed in between.
+	a.Update(2, "", p.insert(t, "y"), false)
+	attachment.Following(true)
+	a.Update(3, "", p.insert(t, "z"), false)
+	if other.updates != 3 || third.updates != 1 {
+		t.Fatalf("the participants were told of %d and %d updates", other.updates, third.updates)
+	}
+	if e := g.entries; e[0].Publish || !e[1].Publish || !e[2].Publish {
+		t.Fatalf("published: %t, %t, %t", e[0].Publish, e[1].Publish, e[2].Publish)
+	}
+	for o := range d.sinks {
+		if o != a && o != attachment {
+			o.Detach()
+		}
+	}
+	if !third.follow {
+		t.Fatal("the feed is left although there are still more than half as many")
+	}
+	a.Detach()
+	if third.follow {
+		t.Fatal("the feed is not left")
+	}
+	attachment.Update(4, "", newTypist(2).insert(t, "v"), true)
+	if third.updates != 2 {
+		t.Fatal("who has left the feed is not told of updates")
 	}
 }

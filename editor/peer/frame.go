@@ -53,6 +53,10 @@ const (
 	// Check asks, under the number ID, whether the document has all of the update Parts[0], which is not integrated: Ack
 	// says that it has, durably.
 	Check
+	// Follow asks the edge to take the document's updates from the store's feed if ID is 1, and from the owner if it is 0.
+	Follow
+	// Following says where the edge takes them from, as Follow does.
+	Following
 )
 
 // maxParts bounds what one frame makes its reader reserve.

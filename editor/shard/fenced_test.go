@@ -94,6 +94,7 @@ type listener struct{ closed chan struct{} }
 func (listener) Attached([]byte)                  {}
 func (listener) Update([]byte)                    {}
 func (listener) Awareness([]byte)                 {}
+func (listener) Follow(bool)                      {}
 func (listener) Stateless([]byte)                 {}
 func (listener) Content(uint64, document.Content) {}
 func (listener) Ack(uint64)                       {}

@@ -35,6 +35,9 @@ type Options struct {
 	Release func(ctx context.Context, address string, shard int32, epoch int64) error
 	// SnapshotEvery and MaxDocumentBytes are what document.Options calls SnapshotEvery and MaxBytes.
 	SnapshotEvery, MaxDocumentBytes int
+	// FanOut is with how many edges of a document the store's feed tells them of updates instead of the owner; 0 is
+	// never. The store has to be a storage.Feed, and the edges have to listen to it.
+	FanOut int
 	// IdleAfter is how long a document stays open with nobody attached; a minute if it is 0.
 	IdleAfter time.Duration
 	// MemoryBudget is about how many bytes the open documents may take. Beyond it those that nobody is attached to are
@@ -417,7 +420,7 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 	var opened *document.Document
 	if err == nil {
 		opened, err = document.Open(name, stored, document.Options{
-			Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes,
+			Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes, FanOut: m.opts.FanOut,
 			Metrics: m.opts.Metrics.documents(), Logger: m.opts.Logger,
 		})
 	}

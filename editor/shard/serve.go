@@ -126,6 +126,8 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 		if attachment != nil {
 			attachment.Detach()
 		}
+	case attachment != nil && f.Kind == peer.Following:
+		attachment.Following(f.ID == 1)
 	case attachment == nil || len(f.Parts) == 0:
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
@@ -195,6 +197,16 @@ func (k sink) Stateless(payload []byte)    { k.send(peer.Stateless, 0, payload) 
 func (k sink) Ack(id uint64)               { k.send(peer.Ack, id) }
 func (k sink) Closed()                     { k.send(peer.Moved, 0) }
 
+// Follow asks the edge to take updates from the store's feed, or not to.
+func (k sink) Follow(follow bool) {
+	var id uint64
+	if follow {
+		id = 1
+	}
+	k.send(peer.Follow, id)
+}
+
+// Rejected tells the edge why its update is refused.
 func (k sink) Rejected(id uint64, why document.Reason) {
 	k.session.send(&peer.Frame{Kind: peer.Rejected, Channel: k.channel, ID: id, Text: string(why)})
 }
