@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,9 +24,13 @@ type config struct {
 	postgresURL, postgresPasswordFile                            string
 	peerTLSDir, shardMapFile, durability, logLevel               string
 
+	// data is the directory of the single-process mode, empty in a cluster.
+	data string
+
 	shards, snapshotEvery            int
 	maxDocumentBytes, documentMemory int
-	drainTimeout, drainOver          time.Duration
+
+	drainTimeout, drainOver, historyRetention time.Duration
 }
 
 var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
@@ -48,6 +53,8 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	text(&c.podName, "pod-name", "POD_NAME", "", "name of this pod")
 	text(&c.podUID, "pod-uid", "POD_UID", "", "uid of this pod")
 	text(&c.podIP, "pod-ip", "POD_IP", "", "address of this pod, for logs")
+	text(&c.data, "data", "COLLAB_DATA", "",
+		"directory to keep everything in: one process, without Kubernetes, Redis and PostgreSQL")
 	text(&c.listen, "listen", "", ":8080", "address for clients")
 	text(&c.internal, "internal-listen", "", ":8081", "address for health, load, metrics and profiles")
 	text(&c.peerListen, "peer-listen", "", ":8082", "address for other editor pods")
@@ -70,6 +77,7 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	f.IntVar(&c.maxDocumentBytes, "max-document-bytes", 64<<20, "bound of a document, encoded; 0 for none")
 	f.IntVar(&c.documentMemory, "document-memory", 0,
 		"bytes that open documents may take before unattended ones are closed; 0 takes half of GOMEMLIMIT")
+	f.DurationVar(&c.historyRetention, "history-retention", 90*24*time.Hour, "how long operations are kept for the history")
 	f.DurationVar(&c.drainTimeout, "drain-timeout", 15*time.Second, "how long to wait for other pods to take the shards")
 	f.DurationVar(&c.drainOver, "drain-over", 5*time.Second, "time over which clients are let go")
 	if err := f.Parse(args); err != nil {
@@ -82,6 +90,28 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		}
 	}
 	check(f.NArg() == 0, "Unexpected argument %q: everything is a flag.", f.Arg(0))
+	if c.alone() {
+		c.podName = cmp.Or(c.podName, "editor")
+		check(c.cluster+c.shardMapFile+c.redisSentinels+c.redisAddress+c.postgresURL == "",
+			"With --data everything is in one directory: leave out --cluster, --shardmap-file, --redis-… and --postgres-url.")
+	} else {
+		c.checkCluster(check)
+	}
+	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
+		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
+	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
+	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0,
+		"--max-document-bytes and --document-memory must not be below 0.")
+	check(c.drainTimeout > 0 && c.drainOver > 0 && c.historyRetention > 0,
+		"--drain-timeout, --drain-over and --history-retention must be above 0.")
+	return c, errors.Join(wrong...)
+}
+
+// alone says that this process is a whole service by itself.
+func (c config) alone() bool { return c.data != "" }
+
+// checkCluster checks what a pod of a cluster needs.
+func (c config) checkCluster(check func(ok bool, format string, args ...any)) {
 	check(c.podName != "", "Set --pod-name or POD_NAME to the pod's name, as the ShardMap's members have it.")
 	check(c.shardMapFile != "" || c.cluster != "" && c.namespace != "",
 		"Set --cluster and POD_NAMESPACE to find the ShardMap, or --shardmap-file.")
@@ -99,13 +129,6 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	check(c.postgresURL != "", "Set --postgres-url, for example postgres://collab@docs-haproxy:5432/collab?sslmode=disable.")
 	check(slices.Contains(durabilities, c.durability), "--durability must be one of %s, not %q.",
 		strings.Join(durabilities, ", "), c.durability)
-	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
-		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
-	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
-	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0,
-		"--max-document-bytes and --document-memory must not be below 0.")
-	check(c.drainTimeout > 0 && c.drainOver > 0, "--drain-timeout and --drain-over must be above 0.")
-	return c, errors.Join(wrong...)
 }
 
 // memoryBudget is how many bytes open documents may take; 0 is no bound.

@@ -20,12 +20,20 @@ func TestWrongConfigurationIsExplained(t *testing.T) {
 		"--pod-name=":             "Set --pod-name",
 		"--namespace=":            "find the ShardMap",
 		"--snapshot-every=0":      "above 0",
+		"--data=/d":               "leave out",
 		"leftover":                "Unexpected argument",
 		"--peer-tls-dir=/x --shardmap-file=/y --cluster=": "peers' certificates",
 	} {
 		if _, err := parse(strings.Fields(good+" "+extra), none); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", extra, err, want)
 		}
+	}
+}
+
+func TestASingleProcessNeedsNothingButItsDirectory(t *testing.T) {
+	c, err := parse([]string{"--data=/d"}, func(string) string { return "" })
+	if err != nil || !c.alone() || c.podName == "" {
+		t.Fatalf("%+v, %v", c, err)
 	}
 }
 

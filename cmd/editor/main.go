@@ -69,7 +69,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	defer wait.Wait()
 	defer cancel()
 
-	store, err := openStore(background, c, log, &wait)
+	store, err := openStore(background, c, registry, log, &wait)
 	if err != nil {
 		return err
 	}
@@ -118,9 +118,12 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	defer func() { _ = front.Close() }()
 	back := &http.Server{Handler: internal, ReadHeaderTimeout: 10 * time.Second}
 	defer func() { _ = back.Close() }()
-	if err := errors.Join(serve(c.peerListen, peers.Serve), serve(c.listen, front.Serve),
-		serve(c.internal, back.Serve)); err != nil {
-		return err
+	listening := errors.Join(serve(c.listen, front.Serve), serve(c.internal, back.Serve))
+	if !c.alone() {
+		listening = errors.Join(listening, serve(c.peerListen, peers.Serve))
+	}
+	if listening != nil {
+		return listening
 	}
 	owning, disown := context.WithCancel(background)
 	defer disown()
@@ -149,12 +152,14 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 func drain(c config, clients *edge.Edge, manager *shard.Manager, log *slog.Logger) {
 	clients.StopAccepting()
 	log.Info("Draining", "connections", clients.Connections(), "shards", manager.Owned())
-	deadline := time.Now().Add(c.drainTimeout)
-	for manager.Owned() > 0 && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-	}
-	if n := manager.Owned(); n > 0 {
-		log.Warn("Nobody has taken these shards yet; closing them", "shards", n)
+	if !c.alone() {
+		deadline := time.Now().Add(c.drainTimeout)
+		for manager.Owned() > 0 && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n := manager.Owned(); n > 0 {
+			log.Warn("Nobody has taken these shards yet; closing them", "shards", n)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.drainOver+ackTimeout)
 	defer cancel()
@@ -165,6 +170,10 @@ func drain(c config, clients *edge.Edge, manager *shard.Manager, log *slog.Logge
 
 // watch follows the ShardMap in the background.
 func watch(ctx context.Context, c config, maps *shard.Maps, log *slog.Logger, wait *sync.WaitGroup) error {
+	if c.alone() {
+		maps.Set(shard.Alone(c.podName, int32(c.shards)))
+		return nil
+	}
 	if c.shardMapFile != "" {
 		wait.Go(func() { shard.WatchFile(ctx, c.shardMapFile, maps, log) })
 		return nil

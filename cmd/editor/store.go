@@ -10,11 +10,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
 	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/durable"
+	"collab.dev/operator/editor/storage/embedded"
 )
 
 const (
@@ -23,9 +25,33 @@ const (
 	maxBackoff     = 5 * time.Second
 )
 
-// openStore returns the stores. It does not wait for them: the schema is brought up to date in the background as soon
-// as the database can be reached, and shards are opened again until they succeed.
-func openStore(ctx context.Context, c config, log *slog.Logger, wait *sync.WaitGroup) (storage.Store, error) {
+// stores keep documents, and know which there are.
+type stores interface {
+	storage.Store
+	Catalog() storage.Catalog
+}
+
+// openStore returns the store that the configuration asks for.
+func openStore(
+	ctx context.Context, c config, registry prometheus.Registerer, log *slog.Logger, wait *sync.WaitGroup,
+) (stores, error) {
+	metrics, history := storage.NewMetrics(registry), storage.History{Retention: c.historyRetention}
+	if c.data == "" {
+		return openDurable(ctx, c, metrics, history, log, wait)
+	}
+	store, err := embedded.Open(embedded.Options{Directory: c.data, History: history, Metrics: metrics, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("--data %s: %w", c.data, err)
+	}
+	return store, nil
+}
+
+// openDurable returns the store in Redis and PostgreSQL. It does not wait for them: the schema is brought up to date in
+// the background as soon as the database can be reached, and shards are opened again until they succeed.
+func openDurable(
+	ctx context.Context, c config, metrics *storage.Metrics, history storage.History, log *slog.Logger,
+	wait *sync.WaitGroup,
+) (stores, error) {
 	pool, err := openPostgres(ctx, c)
 	if err != nil {
 		return nil, err
@@ -36,7 +62,8 @@ func openStore(ctx context.Context, c config, log *slog.Logger, wait *sync.WaitG
 		return nil, err
 	}
 	store := durable.New(durable.Options{
-		Redis: client, Postgres: pool, Durability: durable.Durability(c.durability), Logger: log,
+		Redis: client, Postgres: pool, Durability: durable.Durability(c.durability), Shards: int32(c.shards),
+		History: history, Metrics: metrics, Logger: log,
 	})
 	wait.Go(func() {
 		defer pool.Close()
@@ -52,6 +79,7 @@ func openPostgres(ctx context.Context, c config) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--postgres-url: %w", err)
 	}
+	durable.Configure(config)
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	if c.postgresPasswordFile != "" {
 		// The file is read for every connection, so that a changed password needs no restart.

@@ -291,7 +291,8 @@ func (c *client) write(ctx context.Context) {
 	keepalive := time.NewTicker(idlePing)
 	defer keepalive.Stop()
 	nobody := protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(nil))
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetWriteDeadline(time.Now()) })
+	// The underlying connection takes deadlines from any goroutine.
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.NetConn().SetWriteDeadline(time.Now()) })
 	defer stop()
 	pinger.Go(func() {
 		for {

@@ -32,6 +32,15 @@ func NewMap(spec v1alpha1.ShardMapSpec) *Map {
 	return m
 }
 
+// Alone returns the map of a single process, which owns all shards for good.
+func Alone(name string, shards int32) *Map {
+	spec := v1alpha1.ShardMapSpec{Members: []v1alpha1.ShardMember{{Name: name}}}
+	for n := range shards {
+		spec.Shards = append(spec.Shards, v1alpha1.ShardAssignment{Shard: n, Owner: name, Epoch: 1})
+	}
+	return NewMap(spec)
+}
+
 // Of returns the shard of a document, "org/document", among a number of shards that is a power of two.
 func Of(document string, shards int) int32 {
 	return int32(xxhash.Sum64String(document) & uint64(shards-1))
