@@ -86,6 +86,9 @@ func (d *Doc) checkNode(n nodeRef) error {
 		if r := d.entry(e).item; r != 0 && d.item(r).right != 0 {
 			return fmt.Errorf("entry %q is not at its newest item", d.keys.name(d.entry(e).key))
 		}
+		if r := d.entry(e).first; (r == 0) != (d.entry(e).item == 0) || r != 0 && d.item(r).left != 0 {
+			return fmt.Errorf("entry %q is not at its oldest item", d.keys.name(d.entry(e).key))
+		}
 	}
 	return d.checkIndex(n)
 }

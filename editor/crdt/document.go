@@ -44,6 +44,7 @@ type Doc struct {
 	rootOrder []nodeRef
 
 	clients     []*client
+	ids         []uint64 // Those of clients, side by side for comparing many.
 	clientIndex map[uint64]uint32
 	lastClient  uint32   // The index of the client that was looked up last.
 	order       []uint32 // Indices of clients by falling id; nil if out of date.
@@ -167,6 +168,7 @@ func (d *Doc) makeClient(id uint64) uint32 {
 	}
 	c := uint32(len(d.clients))
 	d.clients = append(d.clients, &client{id: id})
+	d.ids = append(d.ids, id)
 	if d.clientIndex == nil {
 		d.clientIndex = make(map[uint64]uint32)
 	}

@@ -510,38 +510,32 @@ func (d *Doc) addStruct(tx *Transaction, r ref) {
 
 // conflictScratch remembers the items that an integration passed: each by the number of its turn.
 type conflictScratch struct {
-	few  []ref
-	many map[ref]int
+	passed []ref
+	// turns has the first of them by item, once there are many and somebody asks.
+	turns map[ref]int
 }
 
 const manyConflicts = 16
 
 func (s *conflictScratch) reset() {
-	s.few = s.few[:0]
-	if len(s.many) > 0 {
-		s.many = nil
-	}
-}
-
-func (s *conflictScratch) add(r ref) {
-	s.few = append(s.few, r)
-	switch n := len(s.few); {
-	case n == manyConflicts:
-		s.many = make(map[ref]int, 4*manyConflicts)
-		for i, r := range s.few {
-			s.many[r] = i
-		}
-	case n > manyConflicts:
-		s.many[r] = n - 1
+	s.passed = s.passed[:0]
+	if len(s.turns) > 0 {
+		s.turns = nil
 	}
 }
 
 // turn returns the number of r's turn, or -1.
 func (s *conflictScratch) turn(r ref) int {
-	if len(s.few) < manyConflicts {
-		return slices.Index(s.few, r)
+	if len(s.passed) < manyConflicts {
+		return slices.Index(s.passed, r)
 	}
-	if i, ok := s.many[r]; ok {
+	if s.turns == nil {
+		s.turns = make(map[ref]int, 2*len(s.passed))
+	}
+	for i := len(s.turns); i < len(s.passed); i++ {
+		s.turns[s.passed[i]] = i
+	}
+	if i, ok := s.turns[r]; ok {
 		return i
 	}
 	return -1
@@ -560,7 +554,9 @@ func (d *Doc) integrate(tx *Transaction, r ref) {
 		left.right = r
 	} else {
 		it.right = d.firstOf(it.place)
-		if !it.place.isEntry() {
+		if it.place.isEntry() {
+			d.entry(it.place.entry()).first = r
+		} else {
 			d.node(it.place.list()).start = r
 		}
 	}
@@ -603,11 +599,7 @@ func (d *Doc) firstOf(p place) ref {
 	if !p.isEntry() {
 		return d.node(p.list()).start
 	}
-	r := d.entry(p.entry()).item
-	for r != 0 && d.item(r).left != 0 {
-		r = d.item(r).left
-	}
-	return r
+	return d.entry(p.entry()).first
 }
 
 // resolveConflict returns the item behind which it belongs among those that were inserted at the same place
@@ -623,14 +615,14 @@ func (d *Doc) resolveConflict(it *item) ref {
 	passed := &d.conflicts
 	passed.reset()
 	conflicting := 0 // Items conflict whose turn is not before this one.
-	id := d.clients[it.client].id
+	id := d.ids[it.client]
 	for o != 0 && o != it.right {
-		passed.add(o)
+		passed.passed = append(passed.passed, o)
 		other := d.item(o)
 		if it.originClient == other.originClient && (!it.hasOrigin() || it.originClock == other.originClock) {
-			if d.clients[other.client].id < id {
+			if d.ids[other.client] < id {
 				left = o
-				conflicting = len(passed.few)
+				conflicting = len(passed.passed)
 			} else if it.rightClient == other.rightClient &&
 				(!it.hasRightOrigin() || it.rightClock == other.rightClock) {
 				break
@@ -645,7 +637,7 @@ func (d *Doc) resolveConflict(it *item) ref {
 			}
 			if turn < conflicting {
 				left = o
-				conflicting = len(passed.few)
+				conflicting = len(passed.passed)
 			}
 		}
 		o = other.right

@@ -49,12 +49,13 @@ type node struct {
 	indexed bool
 }
 
-// entry is a key of a node's map: its newest item, from which the older ones follow to the left.
+// entry is a key of a node's map: its newest item, from which the older ones follow to the left down to the first.
 type entry struct {
-	node nodeRef
-	key  keyRef
-	item ref
-	next entryRef
+	node  nodeRef
+	key   keyRef
+	item  ref
+	first ref
+	next  entryRef
 }
 
 // keyRef names an interned string.

@@ -1,9 +1,6 @@
 // Answers the requests of difftest_test.go with what the real Yjs does. A request is a list of commands, each a list of
 // a name and arguments; so is the answer, of results. See yjs.Process for how they are encoded.
-import * as fs from 'node:fs'
 import * as Y from 'yjs'
-import * as encoding from 'lib0/encoding'
-import * as decoding from 'lib0/decoding'
 import * as awareness from 'y-protocols/awareness'
 
 // Search markers, whose state decides where among deleted items Yjs inserts, are turned off where a document in Go
@@ -178,29 +175,10 @@ const commands = {
 
 const answer = ([name, ...args]) => commands[name](...args)
 
-const fill = (buffer, n) => {
-  for (let at = 0; at < n;) {
-    const read = fs.readSync(0, buffer, at, n - at, null)
-    if (read === 0) process.exit(0)
-    at += read
-  }
-}
-const head = Buffer.alloc(4)
-for (;;) {
-  fill(head, 4)
-  const request = new Uint8Array(head.readUInt32LE())
-  fill(request, request.length)
-  let results
+serve(request => {
   try {
-    results = decoding.readAny(decoding.createDecoder(request)).map(answer)
+    return request.map(answer)
   } catch (e) {
-    results = 'failed: ' + e.stack
+    return 'failed: ' + e.stack
   }
-  const encoder = encoding.createEncoder()
-  encoding.writeAny(encoder, results)
-  const body = encoding.toUint8Array(encoder)
-  const out = Buffer.alloc(4 + body.length)
-  out.writeUInt32LE(body.length)
-  out.set(body, 4)
-  for (let at = 0; at < out.length;) at += fs.writeSync(1, out, at)
-}
+})

@@ -8,7 +8,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	_ "embed" // For the list of npm packages.
+	_ "embed" // For the list of npm packages and a script.
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +28,9 @@ var packageJSON []byte
 
 //go:embed package-lock.json
 var packageLock []byte
+
+//go:embed serve.mjs
+var serve string
 
 // ErrNoNode reports that Node.js or npm is not installed.
 var ErrNoNode = errors.New("node and npm 18 or newer are needed, and are not installed")
@@ -96,14 +99,14 @@ type Process struct {
 	out *bufio.Reader
 }
 
-// Start runs a script, which is a JavaScript module, with flags for Node in front of it. The process ends with the
-// context.
+// Start runs a script, which is a JavaScript module, with flags for Node in front of it. The script calls serve, which
+// serve.mjs defines, with a function from requests to answers. The process ends with the context.
 func Start(ctx context.Context, script string, flags ...string) (*Process, error) {
 	dir, err := Modules(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "node", append(flags, "--input-type=module", "-e", script)...)
+	cmd := exec.CommandContext(ctx, "node", append(flags, "--input-type=module", "-e", serve+script)...)
 	cmd.Dir = dir
 	return StartCommand(cmd)
 }
