@@ -32,8 +32,9 @@ include hack/local-cluster/cluster.mk
 ##@ Quick loops
 
 .PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover
-test-unit: $(tools)/gotestsum ## Run the tests that need nothing but Go, with the race detector.
-	@$(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
+test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
+	@hack/test/node.sh
+	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
 
 # The control-plane programs come from the local cluster's build; the last line that build.sh prints is their folder.
 test-controlplane: $(tools)/gotestsum ## Run the tests of the operator against a real API server.

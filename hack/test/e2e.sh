@@ -9,13 +9,7 @@ cd "$repository"
 
 need_root
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-if ! command -v npm >/dev/null; then
-	note "installing nodejs and npm"
-	apt-get update -o DPkg::Lock::Timeout=120 >/dev/null 2>&1 || true
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120 nodejs npm \
-		>/dev/null || die "apt-get could not install nodejs and npm" \
-		"install Node.js 18 or newer with npm, then run this again"
-fi
+hack/test/node.sh
 npm --prefix test/e2e/clients ci --no-audit --no-fund --loglevel=error >/dev/null ||
 	die "npm could not install the clients (see above)" \
 		"check that npm's registry is reachable: npm config get registry"
