@@ -43,7 +43,8 @@ test-controlplane: $(tools)/gotestsum ## Run the tests of the operator against a
 
 test-stores: $(tools)/gotestsum ## Run the tests of the editor against a real PostgreSQL and Redis.
 	@hack/test/stores.sh
-	@$(gotest) -- -race -tags stores -timeout 15m $(TESTFLAGS) ./editor/... ./test/stores/...
+	@$(gotest) -- -race -tags stores -timeout 15m $(TESTFLAGS) \
+		$$(grep -rl --include='*.go' '^//go:build stores' editor test | xargs -n 1 dirname | sort -u | sed 's,^,./,')
 
 test-e2e: $(tools)/gotestsum ## Run unmodified Yjs clients against the local cluster while parts of it fail.
 	@GOTESTSUM=$(tools)/gotestsum hack/test/e2e.sh $(TESTFLAGS)
