@@ -54,7 +54,7 @@ func (d *Doc) checkItem(r ref) error {
 	}
 	switch it.kind {
 	case kindString:
-		if int(it.content+it.length) > len(d.clients[it.client].text) {
+		if int(it.content+it.length) > d.clients[it.client].text.len() {
 			return fmt.Errorf("text is out of bounds")
 		}
 	case kindType:

@@ -87,7 +87,9 @@ func (v *encoderV1) rightID(client, clock uint64) { v.leftID(client, clock) }
 
 func (v *encoderV1) str(s []byte) { v.buf = lib0.AppendVarBytes(v.buf, s) }
 
-func (v *encoderV1) strUTF16(s []uint16) { v.buf = appendVarUTF16(v.buf, s) }
+func (v *encoderV1) units(u units) {
+	v.buf = u.appendTo(lib0.AppendVarUint(v.buf, uint64(u.utf8Len())))
+}
 
 func (v *encoderV1) parentIsRoot(root bool) {
 	b := byte(0)

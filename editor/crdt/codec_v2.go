@@ -141,8 +141,8 @@ func (v *encoderV2) rightID(client, clock uint64) {
 
 func (v *encoderV2) str(s []byte) { v.strings.Write(s) }
 
-func (v *encoderV2) strUTF16(s []uint16) {
-	v.scratch = appendUTF16(v.scratch[:0], s)
+func (v *encoderV2) units(u units) {
+	v.scratch = u.appendTo(v.scratch[:0])
 	v.strings.Write(v.scratch)
 }
 

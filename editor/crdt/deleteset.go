@@ -137,6 +137,9 @@ func (d *Doc) deleted() deleteSet {
 	var set deleteSet
 	for _, i := range d.descending() {
 		c := d.clients[i]
+		if !c.deletions {
+			continue
+		}
 		open := false
 		for _, block := range c.structs.blocks {
 			for _, e := range block {

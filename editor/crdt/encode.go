@@ -70,7 +70,7 @@ func (d *Doc) sizeHint(sv []byte) int {
 	}
 	n := 64 + 16*d.items.live()
 	for _, c := range d.clients {
-		n += len(c.text) - c.textGarbage + len(c.blob) - c.blobGarbage
+		n += c.text.len() - c.textGarbage + len(c.blob) - c.blobGarbage
 	}
 	return n
 }
@@ -182,18 +182,14 @@ func (d *Doc) writeContent(e structEncoder, it *item, offset uint32) {
 	case kindDeleted:
 		e.length(uint64(it.length - offset))
 	case kindString:
-		e.strUTF16(d.textOf(it)[offset:])
+		e.units(d.textOf(it, offset))
 	case kindAny:
 		e.length(uint64(it.length - offset))
-		blob := cutValues(d.blobOf(it), offset)
-		r := lib0.NewDecoder(blob)
-		for range it.length - offset {
-			r.SkipAny()
-		}
-		e.raw(blob[:r.Pos()])
+		c := d.clients[it.client]
+		e.raw(c.blob[c.valuesFrom(it, offset):c.valuesFrom(it, it.length)])
 	case kindJSON:
 		e.length(uint64(it.length - offset))
-		texts := lib0.NewDecoder(cutTexts(d.blobOf(it), offset))
+		texts := d.valuesOf(it, offset)
 		for range it.length - offset {
 			e.str(texts.VarBytes())
 		}

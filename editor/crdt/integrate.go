@@ -101,7 +101,7 @@ func (d *Doc) reserve(a *applyScratch) {
 			continue
 		}
 		c := d.clients[d.makeClient(s.client)]
-		c.text = slices.Grow(c.text, s.units)
+		c.text.grow(s.units)
 		c.blob = slices.Grow(c.blob, s.bytes)
 	}
 }
@@ -469,8 +469,10 @@ func (d *Doc) storeWire(it *item, w *wire, aux []wireAux, offset uint32) {
 	switch w.kind {
 	case kindAny:
 		c.blob = append(c.blob, cutValues(w.data, offset)...)
+		c.mark(it)
 	case kindJSON:
 		c.blob = append(c.blob, cutTexts(w.data, offset)...)
+		c.mark(it)
 	case kindBinary:
 		c.blob = lib0.AppendVarBytes(c.blob, w.data)
 	case kindEmbed:
@@ -504,6 +506,7 @@ func (d *Doc) addStruct(tx *Transaction, r ref) {
 	it := d.item(r)
 	c := d.clients[it.client]
 	tx.touch(it.client, c)
+	c.deletions = c.deletions || it.deleted() || it.kind == kindDeleted
 	c.structs.append(it.clock, r)
 	c.state = it.end()
 }
@@ -761,7 +764,8 @@ func (d *Doc) markDeleted(tx *Transaction, r ref) {
 		d.indexHidden(it.place.list(), r)
 	}
 	it.flags |= flagDeleted
-	tx.deletes = append(tx.deletes, deleteRange{d.clients[it.client].id, it.clock, it.length})
+	d.clients[it.client].deletions = true
+	tx.deletes = append(tx.deletes, deleteRange{d.ids[it.client], it.clock, it.length})
 	tx.markChanged(it.place)
 	if it.kind == kindDoc {
 		d.deleteSubdoc(tx, it)

@@ -82,7 +82,7 @@ type slab[T any] struct {
 }
 
 const (
-	slabShift = 6
+	slabShift = 4
 	slabChunk = 1 << slabShift
 )
 

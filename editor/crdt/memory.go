@@ -12,7 +12,7 @@ func (d *Doc) MemoryBytes() int {
 	n += len(d.entryIndex)*24 + len(d.handles)*96 + len(d.subdocs)*128 + len(d.rootOrder)*24
 	for _, c := range d.clients {
 		n += int(unsafe.Sizeof(*c)) + 24 // With its place in the index.
-		n += 2*cap(c.text) + cap(c.blob)
+		n += cap(c.text.b) + cap(c.blob) + 8*cap(c.marks)
 		n += len(c.structs.blocks) * (maxBlock*int(unsafe.Sizeof(entryOf{})) + 28)
 	}
 	for _, x := range d.indexes {

@@ -314,7 +314,7 @@ func (e *Event) Delta() []Op {
 				ops = append(ops, Op{Insert: []any(nil)})
 			}
 			values, _ := last().Insert.([]any)
-			last().Insert = d.values(values, it)
+			last().Insert = d.values(values, it, 0, it.length)
 		default:
 			if last().Retain == 0 {
 				ops = append(ops, Op{})

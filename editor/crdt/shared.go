@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"fmt"
+	"strings"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
@@ -208,9 +209,8 @@ func (d *Doc) insert(tx *Transaction, left, right ref, p place, k kind, length i
 // insertString adds a string of the own client between two neighbors and returns the item that ends with it.
 func (d *Doc) insertString(tx *Transaction, left, right ref, p place, s string) ref {
 	_, c := d.own(len(s))
-	at := len(c.text)
-	c.text = appendString(c.text, s)
-	return d.insert(tx, left, right, p, kindString, len(c.text)-at, uint32(at))
+	at := c.storeString([]byte(strings.ToValidUTF8(s, "\uFFFD")))
+	return d.insert(tx, left, right, p, kindString, c.text.len()-int(at), at)
 }
 
 // insertBlob adds content of another kind, which encode appends to the own client's contents.
@@ -218,7 +218,9 @@ func (d *Doc) insertBlob(tx *Transaction, left, right ref, p place, k kind, leng
 	_, c := d.own(length)
 	at := len(c.blob)
 	c.blob = append(c.blob, data...)
-	return d.insert(tx, left, right, p, k, length, uint32(at))
+	r := d.insert(tx, left, right, p, k, length, uint32(at))
+	c.mark(d.item(r))
+	return r
 }
 
 // insertShared adds a detached type and what it holds already.
@@ -400,12 +402,12 @@ func (d *Doc) currentOf(n nodeRef, key string) ref {
 func (d *Doc) value(it *item, index uint32) any {
 	switch it.kind {
 	case kindString:
-		return string(appendUTF16(nil, d.textOf(it)[index:index+1]))
+		return string(d.textOf(it, index).slice(0, 1).appendTo(nil))
 	case kindAny:
-		r := lib0.NewDecoder(cutValues(d.blobOf(it), index))
+		r := d.valuesOf(it, index)
 		return cloneBytes(r.Any())
 	case kindJSON:
-		r := lib0.NewDecoder(cutTexts(d.blobOf(it), index))
+		r := d.valuesOf(it, index)
 		return jsonValue(r.VarBytes())
 	case kindBinary:
 		r := lib0.NewDecoder(d.blobOf(it))
@@ -421,21 +423,21 @@ func (d *Doc) value(it *item, index uint32) any {
 	return nil
 }
 
-// values appends the elements of an item.
-func (d *Doc) values(out []any, it *item) []any {
+// values appends the elements of an item from one to another.
+func (d *Doc) values(out []any, it *item, from, to uint32) []any {
 	switch it.kind {
 	case kindAny:
-		r := lib0.NewDecoder(d.blobOf(it))
-		for range it.length {
+		r := d.valuesOf(it, from)
+		for range to - from {
 			out = append(out, cloneBytes(r.Any()))
 		}
 	case kindJSON:
-		r := lib0.NewDecoder(d.blobOf(it))
-		for range it.length {
+		r := d.valuesOf(it, from)
+		for range to - from {
 			out = append(out, jsonValue(r.VarBytes()))
 		}
 	default:
-		for i := range it.length {
+		for i := from; i < to; i++ {
 			out = append(out, d.value(it, i))
 		}
 	}
@@ -488,14 +490,10 @@ func (d *Doc) listValues(n nodeRef, from, to int) []any {
 			within = 0
 			continue
 		}
-		at := len(out)
-		out = d.values(out, it)
-		out = append(out[:at], out[at+within:]...)
+		n := min(int(it.length)-within, left)
+		out = d.values(out, it, uint32(within), uint32(within+n))
 		within = 0
-		if len(out)-at > left {
-			out = out[:at+left]
-		}
-		left -= len(out) - at
+		left -= n
 	}
 	return out
 }

@@ -73,19 +73,16 @@ func (d *Doc) setLast(p place, r ref) {
 func (d *Doc) splitContent(it *item, n uint32) uint32 {
 	switch it.kind {
 	case kindString:
-		text := d.clients[it.client].text
+		text := &d.clients[it.client].text
 		at := it.content + n
-		if isHigh(text[at-1]) {
+		if isHigh(text.at(int(at) - 1)) {
 			// Yjs replaces both halves of a surrogate pair that is split.
-			text[at-1], text[at] = replacement, replacement
+			text.replace(int(at) - 1)
+			text.replace(int(at))
 		}
 		return at
-	case kindAny:
-		b := d.clients[it.client].blob[it.content:]
-		return it.content + uint32(len(b)-len(cutValues(b, n)))
-	case kindJSON:
-		b := d.clients[it.client].blob[it.content:]
-		return it.content + uint32(len(b)-len(cutTexts(b, n)))
+	case kindAny, kindJSON:
+		return d.clients[it.client].valuesFrom(it, n)
 	default:
 		return it.content
 	}
@@ -145,8 +142,8 @@ func (d *Doc) mergeLeft(c *client, s spot) (spot, int) {
 
 // storeString keeps a string, given as UTF-8, and returns where.
 func (c *client) storeString(s []byte) uint32 {
-	at := len(c.text)
-	c.text = decodeUTF16(c.text, s)
+	at := c.text.len()
+	c.text.appendText(s)
 	return uint32(at)
 }
 
@@ -156,12 +153,8 @@ func (d *Doc) contentSize(it *item) (units, bytes int) {
 	switch it.kind {
 	case kindString:
 		return int(it.length), 0
-	case kindAny:
-		b := blob[it.content:]
-		return 0, len(b) - len(cutValues(b, it.length))
-	case kindJSON:
-		b := blob[it.content:]
-		return 0, len(b) - len(cutTexts(b, it.length))
+	case kindAny, kindJSON:
+		return 0, int(d.clients[it.client].valuesFrom(it, it.length) - it.content)
 	case kindBinary:
 		b := blob[it.content:]
 		return 0, len(b) - len(cutTexts(b, 1))
@@ -191,14 +184,15 @@ const minGarbage = 1 << 12
 // compact rewrites a client's contents without garbage if there is much.
 func (d *Doc) compact(index uint32) {
 	c := d.clients[index]
-	compactText := c.textGarbage > minGarbage && c.textGarbage > len(c.text)/2
+	compactText := c.textGarbage > minGarbage && c.textGarbage > c.text.len()/2
 	compactBlob := c.blobGarbage > minGarbage && c.blobGarbage > len(c.blob)/2
 	if !compactText && !compactBlob {
 		return
 	}
 	text, blob := c.text, c.blob
 	if compactText {
-		text = make([]uint16, 0, len(c.text)-c.textGarbage)
+		text = units{}
+		text.grow(c.text.len() - c.textGarbage)
 	}
 	if compactBlob {
 		blob = make([]byte, 0, len(c.blob)-c.blobGarbage)
@@ -209,8 +203,8 @@ func (d *Doc) compact(index uint32) {
 			switch it.kind {
 			case kindString:
 				if compactText {
-					at := len(text)
-					text = append(text, c.text[it.content:it.content+it.length]...)
+					at := text.len()
+					text.appendUnits(d.textOf(it, 0))
 					it.content = uint32(at)
 				}
 			case kindAny, kindJSON, kindBinary, kindEmbed, kindFormat:
@@ -227,14 +221,28 @@ func (d *Doc) compact(index uint32) {
 		c.text, c.textGarbage = text, 0
 	}
 	if compactBlob {
-		c.blob, c.blobGarbage = blob, 0
+		c.blob, c.blobGarbage, c.marks = blob, 0, nil
+		for _, block := range c.structs.blocks {
+			for _, e := range block {
+				if it := d.item(e.ref); it.kind != kindGC {
+					c.mark(it)
+				}
+			}
+		}
 	}
 }
 
 // The methods below read contents.
 
-func (d *Doc) textOf(it *item) []uint16 {
-	return d.clients[it.client].text[it.content : it.content+it.length]
+// textOf returns the string of an item from offset on.
+func (d *Doc) textOf(it *item, offset uint32) units {
+	return d.clients[it.client].text.slice(int(it.content+offset), int(it.content+it.length))
+}
+
+// valuesOf returns a decoder of the values of an item from offset on.
+func (d *Doc) valuesOf(it *item, offset uint32) lib0.Decoder {
+	c := d.clients[it.client]
+	return lib0.NewDecoder(c.blob[c.valuesFrom(it, offset):])
 }
 
 func (d *Doc) blobOf(it *item) []byte { return d.clients[it.client].blob[it.content:] }

@@ -1,5 +1,12 @@
 package crdt
 
+import (
+	"cmp"
+	"slices"
+
+	"collab.dev/operator/editor/crdt/lib0"
+)
+
 // structList is the list of one client's structs in the order of their clocks, without gaps: a list of blocks, so that
 // a split in the middle of a million structs moves a few hundred bytes.
 type structList struct {
@@ -18,8 +25,6 @@ const maxBlock = 128
 
 // spot is a place in a structList.
 type spot struct{ block, index int }
-
-func (l *structList) empty() bool { return len(l.blocks) == 0 }
 
 func (l *structList) at(s spot) ref { return l.blocks[s.block][s.index].ref }
 
@@ -159,11 +164,72 @@ type client struct {
 	// text holds the strings of the client's structs as UTF-16 code units and blob the other contents, both in the
 	// order of clocks: what two structs hold that can merge is adjacent, so that merging moves nothing, and splitting
 	// neither. What was deleted stays as garbage until compact.
-	text        []uint16
+	text        units
 	blob        []byte
 	textGarbage int
 	blobGarbage int
+
+	deletions bool   // Whether any struct was ever deleted.
+	marks     []mark // Where in blob some clocks are.
 }
 
-// spotOf returns where clock is.
+// mark tells where in a client's blob the value of a clock starts, so that a value in the midst of a long item is found
+// without reading all that are before it.
+type mark struct{ clock, at uint32 }
+
+// markEvery is the number of clocks between two marks.
+const markEvery = 64
+
+// mark notes where the values of an item are that was just stored, if it has any.
+func (c *client) mark(it *item) {
+	if it.kind != kindAny && it.kind != kindJSON {
+		return
+	}
+	next := uint32(markEvery)
+	if n := len(c.marks); n > 0 {
+		next += c.marks[n-1].clock
+	}
+	if it.end() <= next {
+		return
+	}
+	data := lib0.NewDecoder(c.blob[it.content:])
+	for clock := it.clock; clock < it.end(); clock++ {
+		if clock >= next {
+			c.marks = append(c.marks, mark{clock, it.content + uint32(data.Pos())})
+			next = clock + markEvery
+		}
+		skipValue(&data, it.kind)
+	}
+}
+
+func skipValue(d *lib0.Decoder, k kind) {
+	if k == kindJSON {
+		d.VarBytes()
+	} else {
+		d.SkipAny()
+	}
+}
+
+// valuesFrom returns where in blob the values of an item start that follow the first n.
+func (c *client) valuesFrom(it *item, n uint32) uint32 {
+	at, clock := it.content, it.clock
+	if n >= markEvery {
+		i, found := slices.BinarySearchFunc(c.marks, it.clock+min(n, it.length-1), func(m mark, clock uint32) int {
+			return cmp.Compare(m.clock, clock)
+		})
+		if !found {
+			i--
+		}
+		if i >= 0 && c.marks[i].clock > clock {
+			at, clock = c.marks[i].at, c.marks[i].clock
+		}
+	}
+	data := lib0.NewDecoder(c.blob[at:])
+	for range it.clock + n - clock {
+		skipValue(&data, it.kind)
+	}
+	return at + uint32(data.Pos())
+}
+
+// ref returns the item that holds clock.
 func (c *client) ref(clock uint32) ref { return c.structs.at(c.structs.find(clock)) }

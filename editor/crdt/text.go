@@ -41,7 +41,7 @@ func (t *Text) String() string {
 	out := make([]byte, 0, int(d.node(t.node).length))
 	for r := d.node(t.node).start; r != 0; r = d.item(r).right {
 		if it := d.item(r); it.kind == kindString && !it.deleted() {
-			out = appendUTF16(out, d.textOf(it))
+			out = d.textOf(it, 0).appendTo(out)
 		}
 	}
 	return string(out)
@@ -273,7 +273,7 @@ func (d *Doc) delta(n nodeRef, snapshot, previous *Snapshot) []Op {
 			default:
 				mark("")
 			}
-			str = appendUTF16(str, d.textOf(it))
+			str = d.textOf(it, 0).appendTo(str)
 		case kindType, kindEmbed:
 			flush()
 			ops = append(ops, Op{Insert: d.value(it, 0), Attributes: current.object(d)})

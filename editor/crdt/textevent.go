@@ -62,7 +62,7 @@ func (e *Event) computeTextDelta(tx *Transaction) []Op {
 				if len(c.insert) == 0 {
 					c.flush()
 				}
-				c.insert = appendUTF16(c.insert, d.textOf(it))
+				c.insert = d.textOf(it, 0).appendTo(c.insert)
 			case added:
 				c.flush()
 				c.embed = d.value(it, 0)

@@ -305,7 +305,7 @@ type structEncoder interface {
 	leftID(client, clock uint64)
 	rightID(client, clock uint64)
 	str(s []byte)
-	strUTF16(s []uint16)
+	units(u units)
 	parentIsRoot(root bool)
 	typeRef(v uint64)
 	length(v uint64)

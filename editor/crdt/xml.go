@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf16"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
@@ -194,12 +195,12 @@ func membersOrCharacters(v any) lib0.Object {
 	if !ok {
 		return membersOf(v)
 	}
-	units := appendString(nil, s)
-	out := make(lib0.Object, len(units))
-	for i := range units {
+	characters := utf16.Encode([]rune(s))
+	out := make(lib0.Object, len(characters))
+	for i := range characters {
 		out[i] = lib0.Member{
 			Key:   string(lib0.AppendNumber(nil, float64(i))),
-			Value: string(appendUTF16(nil, units[i:i+1])),
+			Value: string(utf16.Decode(characters[i : i+1])),
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package difftest_test
 
 import (
 	"fmt"
+	"strings"
 
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/crdt/lib0"
@@ -328,6 +329,12 @@ func drawValue(t *rapid.T, depth int) any {
 
 func drawValues(t *rapid.T, depth int) []any {
 	out := []any{}
+	if depth == 0 && rapid.IntRange(0, 7).Draw(t, "many") == 0 { // So many that the engine keeps marks in them.
+		for i := range rapid.IntRange(60, 300).Draw(t, "values") {
+			out = append(out, i)
+		}
+		return out
+	}
 	for range rapid.IntRange(1, 4).Draw(t, "values") {
 		out = append(out, drawValue(t, depth))
 	}
@@ -408,7 +415,11 @@ func drawListEdit(t *rapid.T, length int, values func() []any) edit {
 	switch choice := rapid.IntRange(0, 4).Draw(t, "edit"); {
 	case choice < 2 && length > 0:
 		at := rapid.IntRange(0, length-1).Draw(t, "at")
-		return edit{"delete", at, rapid.IntRange(1, min(3, length-at)).Draw(t, "length")}
+		most := 3
+		if choice == 1 && length > 100 {
+			most = length
+		}
+		return edit{"delete", at, rapid.IntRange(1, min(most, length-at)).Draw(t, "length")}
 	case choice == 2:
 		return edit{"push", values()}
 	}
@@ -422,7 +433,11 @@ func drawTextEdit(t *rapid.T, length int) edit {
 	at := rapid.IntRange(0, length).Draw(t, "at")
 	switch rapid.IntRange(0, 11).Draw(t, "edit") {
 	case 0, 1:
-		return edit{"delete", at, rapid.IntRange(1, 6).Draw(t, "length")}
+		most := 6
+		if length > 1000 {
+			most = length
+		}
+		return edit{"delete", at, rapid.IntRange(1, most).Draw(t, "length")}
 	case 2, 3:
 		return edit{"format", at, rapid.IntRange(1, 8).Draw(t, "length"), formats.Draw(t, "format")}
 	case 4, 5:
@@ -447,7 +462,11 @@ func drawTextEdit(t *rapid.T, length int) edit {
 		}
 		return edit{"unattribute", keys.Draw(t, "key")}
 	}
-	return edit{"insert", at, words.Draw(t, "text")}
+	s := words.Draw(t, "text")
+	if rapid.IntRange(0, 7).Draw(t, "long") == 0 { // So long that deleting it leaves garbage to be compacted.
+		s = strings.Repeat(s, 500)
+	}
+	return edit{"insert", at, s}
 }
 
 func drawRoot(t *rapid.T, all []crdt.Shared) crdt.Shared {

@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // UTF16Len returns the length of valid UTF-8 in UTF-16 code units, which is how JavaScript counts.
 func UTF16Len(s []byte) int {
-	i := asciiPrefix(s)
+	i := ASCIIPrefix(s)
 	n := i
 	for ; i < len(s); i++ {
 		b := s[i]
@@ -21,7 +21,7 @@ func UTF16Len(s []byte) int {
 // UTF16Offset returns the byte offset at which n code units of valid UTF-8 end. Where n cuts a surrogate pair, it is
 // the offset of that pair and whole is false. It returns -1 if s is shorter.
 func UTF16Offset(s []byte, n uint64) (offset int, whole bool) {
-	i := asciiPrefix(s[:min(uint64(len(s)), n)])
+	i := ASCIIPrefix(s[:min(uint64(len(s)), n)])
 	if uint64(i) >= n {
 		return int(n), true
 	}
@@ -54,8 +54,8 @@ func UTF16Offset(s []byte, n uint64) (offset int, whole bool) {
 	return -1, false
 }
 
-// asciiPrefix returns how many of the leading bytes are ASCII, rounded down to what is quick to find.
-func asciiPrefix(s []byte) int {
+// ASCIIPrefix returns how many of the leading bytes are ASCII, rounded down to what is quick to find.
+func ASCIIPrefix(s []byte) int {
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
 		if binary.LittleEndian.Uint64(s[i:])&0x8080808080808080 != 0 {
