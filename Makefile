@@ -31,7 +31,7 @@ include hack/local-cluster/cluster.mk
 
 ##@ Quick loops
 
-.PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover
+.PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover bench-crdt
 test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
 	@hack/test/node.sh
 	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
@@ -51,6 +51,9 @@ test-e2e: $(tools)/gotestsum ## Run unmodified Yjs clients against the local clu
 
 bench-failover: ## Kill a document's owner ten times and print how long the next edit took to be stored.
 	@hack/test/e2e.sh -run TestOwnerKillLatency -failover-rounds 10
+
+bench-crdt: ## Measure the document engine, Yjs and ywasm side by side, for some ten minutes, and print a table.
+	@go run ./test/bench/crdt $(BENCHFLAGS)
 
 lint: $(tools)/golangci-lint ## Run the linters.
 	@$(tools)/golangci-lint run ./...

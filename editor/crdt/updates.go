@@ -62,7 +62,7 @@ func (w *structWriter) write(p *piece, offset uint32) {
 	}
 	var aux [1]wireAux
 	aux[0] = p.strings
-	p.wire.write(w.e, aux[:], offset)
+	p.write(w.e, aux[:], offset)
 	w.written++
 }
 

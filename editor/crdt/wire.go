@@ -388,7 +388,7 @@ func (w *wire) writeContent(e structEncoder, key []byte, offset uint32) {
 	case kindJSON:
 		e.length(uint64(w.length - offset))
 		texts := lib0.NewDecoder(data)
-		for i := uint32(0); i < w.length; i++ {
+		for i := range w.length {
 			if text := texts.VarBytes(); i >= offset {
 				e.str(text)
 			}

@@ -77,7 +77,7 @@ func Decode(update []byte) ([]Entry, error) {
 	d := lib0.NewDecoder(update)
 	n := d.VarUint()
 	entries := make([]Entry, 0, min(n, uint64(d.Len()/3)))
-	for i := uint64(0); i < n; i++ {
+	for range n {
 		e := Entry{Client: d.VarUint(), Clock: d.VarUint()}
 		text := d.VarString()
 		if err := d.Err(); err != nil {

@@ -92,7 +92,7 @@ func arrayIndex(key string) (uint64, bool) {
 		return 0, false
 	}
 	var n uint64
-	for i := 0; i < len(key); i++ {
+	for i := range len(key) {
 		c := key[i]
 		if c < '0' || c > '9' {
 			return 0, false

@@ -70,7 +70,7 @@ func install(ctx context.Context, cache, dir string) error {
 	if err != nil {
 		return fmt.Errorf("install Yjs: %w", err)
 	}
-	defer os.RemoveAll(temporary)
+	defer func() { _ = os.RemoveAll(temporary) }() // It is a cache.
 	for name, content := range map[string][]byte{"package.json": packageJSON, "package-lock.json": packageLock} {
 		if err := os.WriteFile(filepath.Join(temporary, name), content, 0o600); err != nil {
 			return fmt.Errorf("install Yjs: %w", err)

@@ -25,12 +25,13 @@ const load = update => {
 const drop = d => { if (wasm) d.free() }
 
 const now = () => Number(process.hrtime.bigint())
+let samples, enough
 const measure = f => {
   f()
   global.gc()
   let best = Infinity
   const start = now()
-  for (let taken = 0; taken < 7 || now() - start < 5e8; taken++) {
+  for (let taken = 0; taken < samples || now() - start < enough; taken++) {
     let n = 0
     const begin = now()
     while (n === 0 || now() - begin < 1e6) { f(); n++ }
@@ -50,6 +51,7 @@ let updates = []
 let final
 const kept = []
 const commands = {
+  effort: (s, e) => { samples = s; enough = e },
   updates: list => { updates = list },
   apply: () => {
     const took = measure(() => drop(apply(updates.length)))

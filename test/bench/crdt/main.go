@@ -15,8 +15,8 @@ import (
 	"os/signal"
 	"path"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"collab.dev/operator/editor/crdt/yjs"
 )
@@ -34,6 +34,7 @@ type options struct {
 	rows     string // A pattern for the rows.
 	growth   bool   // Measure how the cost grows, too.
 	yjsMerge int    // How many updates Yjs merges at most: its time grows with their square.
+	effort   effort
 	out      io.Writer
 }
 
@@ -44,7 +45,7 @@ func main() {
 		}
 		return
 	}
-	o := options{out: os.Stdout}
+	o := options{out: os.Stdout, effort: effort{samples: 7, enough: time.Second / 2}}
 	flag.IntVar(&o.n, "n", 6000, "operations of the workloads B1 to B3")
 	flag.IntVar(&o.trace, "trace", 0, "keystrokes of B4 (0: all)")
 	flag.StringVar(&o.rows, "rows", "*", "pattern of the workloads to run")
@@ -118,7 +119,7 @@ func run(ctx context.Context, o options) ([]figures, error) {
 		slog.Info("measuring", "workload", w.name, "updates", len(w.updates))
 		var first figures
 		for i, engine := range engines {
-			f, err := measureEngine(ctx, engine, w, o.yjsMerge)
+			f, err := measureEngine(ctx, engine, w, o)
 			if err != nil {
 				return nil, fmt.Errorf("%s with %s: %w", w.name, engine, err)
 			}
@@ -131,12 +132,16 @@ func run(ctx context.Context, o options) ([]figures, error) {
 			all = append(all, f)
 		}
 	}
-	printTable(o.out, all)
-	printVerdict(o.out, all)
+	report := comparison(all) + "\n" + verdict(all)
 	if o.growth {
-		if err := growth(ctx, o, trace, keystrokes); err != nil {
+		growing, err := growth(ctx, trace, keystrokes, o)
+		if err != nil {
 			return nil, err
 		}
+		report += "\n" + growing
+	}
+	if _, err := io.WriteString(o.out, report); err != nil {
+		return nil, fmt.Errorf("print the report: %w", err)
 	}
 	return all, nil
 }
@@ -152,7 +157,7 @@ func compare(a, b figures) error {
 	return nil
 }
 
-func measureEngine(ctx context.Context, engine string, w workload, yjsMerge int) (figures, error) {
+func measureEngine(ctx context.Context, engine string, w workload, o options) (figures, error) {
 	f := figures{workload: w.name, engine: engine, operations: float64(len(w.updates))}
 	p, err := start(ctx, engine)
 	if err != nil {
@@ -171,6 +176,7 @@ func measureEngine(ctx context.Context, engine string, w workload, yjsMerge int)
 		return answer
 	}
 	number := func(v any) float64 { n, _ := v.(float64); return n }
+	call("effort", o.effort.samples, float64(o.effort.enough))
 	call("updates", list)
 	applied, _ := call("apply").([]any)
 	if err == nil && len(applied) < 6 {
@@ -189,11 +195,11 @@ func measureEngine(ctx context.Context, engine string, w workload, yjsMerge int)
 	f.encode = number(call("encode"))
 	f.diff = number(call("diff", sv))
 	f.merged = len(w.updates)
-	switch {
-	case engine == "ywasm":
+	switch engine {
+	case "ywasm":
 		f.merged = 0
-	case engine == "yjs":
-		f.merged = min(f.merged, yjsMerge)
+	case "yjs":
+		f.merged = min(f.merged, o.yjsMerge)
 	}
 	if f.merged > 0 {
 		f.merge = number(call("merge", f.merged))
@@ -231,11 +237,33 @@ func duration(ns float64) string {
 	}
 }
 
-func printTable(out io.Writer, all []figures) {
-	t := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
-	line := func(cells ...string) { fmt.Fprintln(t, "| "+strings.Join(cells, "\t| ")+"\t|") }
-	line("workload", "engine", "apply updates", "load", "size", "encode", "diff 1 %", "heap", "RSS", "merge updates")
-	line("---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
+// table lays out rows of cells as Markdown; the first is the head.
+func table(rows [][]string) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	line := func(row []string, fill string) {
+		for i, cell := range row {
+			b.WriteString("| " + cell + strings.Repeat(fill, widths[i]-utf8.RuneCountInString(cell)) + " ")
+		}
+		b.WriteString("|\n")
+	}
+	line(rows[0], " ")
+	line(make([]string, len(rows[0])), "-")
+	for _, row := range rows[1:] {
+		line(row, " ")
+	}
+	return b.String()
+}
+
+func comparison(all []figures) string {
+	rows := [][]string{{
+		"workload", "engine", "apply updates", "load", "size", "encode", "diff 1 %", "heap", "RSS", "merge updates",
+	}}
 	for _, f := range all {
 		merge := "–"
 		if f.merged > 0 {
@@ -244,15 +272,17 @@ func printTable(out io.Writer, all []figures) {
 				merge += fmt.Sprintf(" (%d of %d)", f.merged, int(f.operations))
 			}
 		}
-		line(f.workload, f.engine, duration(f.apply), duration(f.load), fmt.Sprint(f.size), duration(f.encode),
-			duration(f.diff), fmt.Sprintf("%.1f kB", f.heap/1e3), fmt.Sprintf("%.1f kB", f.rss/1e3), merge)
+		rows = append(rows, []string{
+			f.workload, f.engine, duration(f.apply), duration(f.load), fmt.Sprint(f.size), duration(f.encode),
+			duration(f.diff), fmt.Sprintf("%.1f kB", f.heap/1e3), fmt.Sprintf("%.1f kB", f.rss/1e3), merge,
+		})
 	}
-	_ = t.Flush() // To the standard output, whose errors show.
+	return table(rows)
 }
 
-// printVerdict tells where the engine is not the fastest and the smallest.
-func printVerdict(out io.Writer, all []figures) {
-	fmt.Fprintln(out)
+// verdict tells where the engine is not the fastest and the smallest.
+func verdict(all []figures) string {
+	var out strings.Builder
 	behind := 0
 	for i := 0; i < len(all); i += len(engines) {
 		own := all[i]
@@ -269,43 +299,42 @@ func printVerdict(out io.Writer, all []figures) {
 			} {
 				if c.own > c.other {
 					behind++
-					fmt.Fprintf(out, "%s: %s takes %.2f times as much as in %s\n",
+					fmt.Fprintf(&out, "%s: %s takes %.2f times as much as in %s\n",
 						own.workload, c.what, c.own/c.other, other.engine)
 				}
 			}
 			if own.workload == "B4" {
-				fmt.Fprintf(out, "B4 against %s: apply %.1f, load %.1f times as fast; heap %.2f, RSS %.2f times as much\n",
+				fmt.Fprintf(&out, "B4 against %s: apply %.1f, load %.1f times as fast; heap %.2f, RSS %.2f times as much\n",
 					other.engine, other.apply/own.apply, other.load/own.load, own.heap/other.heap, own.rss/other.rss)
 			}
 		}
 	}
 	if behind == 0 {
-		fmt.Fprintln(out, "ahead of the others in every row")
+		out.WriteString("ahead of the others in every row\n")
 	}
+	return out.String()
 }
 
 // growth measures B4 at a tenth of, at once and at ten times its length.
-func growth(ctx context.Context, o options, trace []keystroke, n int) error {
-	fmt.Fprintln(o.out)
-	t := tabwriter.NewWriter(o.out, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(t, "| keystrokes\t| apply updates\t| load\t| encode\t| merge updates\t| heap\t|")
-	fmt.Fprintln(t, "| --:\t| --:\t| --:\t| --:\t| --:\t| --:\t|")
+func growth(ctx context.Context, trace []keystroke, n int, o options) (string, error) {
+	rows := [][]string{{"keystrokes", "apply updates", "load", "encode", "merge updates", "heap"}}
 	var last figures
 	for _, count := range []int{n / 10, n, n * 10} {
-		f, err := measureEngine(ctx, "collab", traceWorkload("B4", trace, count), 0)
+		f, err := measureEngine(ctx, "collab", traceWorkload("B4", trace, count), o)
 		if err != nil {
-			return err
+			return "", fmt.Errorf("%d keystrokes: %w", count, err)
 		}
-		factor := func(now, before float64) string {
+		cell := func(now, before float64) string {
 			if last.apply == 0 {
-				return ""
+				return duration(now)
 			}
-			return fmt.Sprintf(" (× %.1f)", now/before)
+			return fmt.Sprintf("%s (× %.1f)", duration(now), now/before)
 		}
-		fmt.Fprintf(t, "| %d\t| %s%s\t| %s%s\t| %s%s\t| %s%s\t| %.0f kB\t|\n", count,
-			duration(f.apply), factor(f.apply, last.apply), duration(f.load), factor(f.load, last.load),
-			duration(f.encode), factor(f.encode, last.encode), duration(f.merge), factor(f.merge, last.merge), f.heap/1e3)
+		rows = append(rows, []string{
+			fmt.Sprint(count), cell(f.apply, last.apply), cell(f.load, last.load), cell(f.encode, last.encode),
+			cell(f.merge, last.merge), fmt.Sprintf("%.0f kB", f.heap/1e3),
+		})
 		last = f
 	}
-	return t.Flush()
+	return table(rows), nil
 }

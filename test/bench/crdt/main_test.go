@@ -49,7 +49,9 @@ func TestEnginesAgreeOnAllWorkloads(t *testing.T) {
 		t.Skip(err)
 	}
 	var out bytes.Buffer
-	all, err := run(t.Context(), options{n: 60, trace: 600, rows: "*", growth: true, yjsMerge: 600, out: &out})
+	all, err := run(t.Context(), options{
+		n: 60, trace: 600, rows: "*", growth: true, yjsMerge: 600, effort: effort{samples: 1}, out: &out,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

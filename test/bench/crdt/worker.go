@@ -18,6 +18,7 @@ import (
 
 // worker measures this engine in a process of its own. bench.mjs does the same with the others.
 type worker struct {
+	effort  effort
 	updates [][]byte
 	final   []byte
 	kept    []*crdt.Doc
@@ -44,7 +45,11 @@ func runWorker(in io.Reader, out io.Writer) error {
 
 func (w *worker) answer(request []any) any {
 	bytesOf := func(i int) []byte { b, _ := request[i].([]byte); return b }
+	number := func(i int) float64 { n, _ := request[i].(float64); return n }
 	switch request[0] {
+	case "effort":
+		w.effort = effort{int(number(1)), time.Duration(number(2))}
+		return nil
 	case "updates":
 		list, _ := request[1].([]any)
 		w.updates = make([][]byte, len(list))
@@ -54,35 +59,34 @@ func (w *worker) answer(request []any) any {
 		return nil
 	case "apply":
 		var d *crdt.Doc
-		took := measure(func() { d = w.apply(len(w.updates)) })
+		took := w.effort.measure(func() { d = w.apply(len(w.updates)) })
 		final, err := d.EncodeStateAsUpdate(nil)
 		must(err)
 		sv := w.apply(len(w.updates) * 99 / 100).EncodeStateVector()
 		return []any{took, final, sv, d.Text("text").String(), d.Array("array").Len(), d.Map("map").Len()}
 	case "load":
 		w.final = bytesOf(1)
-		return measure(func() { load(w.final) })
+		return w.effort.measure(func() { load(w.final) })
 	case "encode":
 		d := load(w.final)
-		return measure(func() {
+		return w.effort.measure(func() {
 			_, err := d.EncodeStateAsUpdate(nil)
 			must(err)
 		})
 	case "diff":
 		d := load(w.final)
-		return measure(func() {
+		return w.effort.measure(func() {
 			_, err := d.EncodeStateAsUpdate(bytesOf(1))
 			must(err)
 		})
 	case "merge":
-		n, _ := request[1].(float64)
-		return measure(func() {
-			_, err := crdt.MergeUpdates(w.updates[:int(n)])
+		return w.effort.measure(func() {
+			_, err := crdt.MergeUpdates(w.updates[:int(number(1))])
 			must(err)
 		})
 	case "memory":
 		final := bytesOf(1)
-		copies, _ := request[2].(float64)
+		copies := number(2)
 		load(final)
 		heap, rss := footprint()
 		for range int(copies) {
@@ -116,18 +120,20 @@ func load(update []byte) *crdt.Doc {
 	return d
 }
 
-// measure returns how long f takes, in nanoseconds: the shortest of at least seven samples of at least a millisecond,
-// after one to warm up, as measure in bench.mjs does. What else runs on the machine only ever makes it longer.
-func measure(f func()) float64 {
-	const (
-		sample  = time.Millisecond
-		samples = 7
-		enough  = 500 * time.Millisecond
-	)
+// effort says how often something is measured: at least so many times, and for so long.
+type effort struct {
+	samples int
+	enough  time.Duration
+}
+
+// measure returns how long f takes, in nanoseconds: the shortest of some samples of at least a millisecond, after one to
+// warm up, as measure in bench.mjs does. What else runs on the machine only ever makes it longer.
+func (e effort) measure(f func()) float64 {
+	const sample = time.Millisecond
 	f()
 	runtime.GC()
 	best := math.Inf(1)
-	for start, taken := time.Now(), 0; taken < samples || time.Since(start) < enough; taken++ {
+	for start, taken := time.Now(), 0; taken < e.samples || time.Since(start) < e.enough; taken++ {
 		n := 0
 		begin := time.Now()
 		for n == 0 || time.Since(begin) < sample {
