@@ -26,6 +26,9 @@ const startTimeout = time.Minute
 
 // Server is a server process that tests can stop and start again on the same address with the same data.
 type Server struct {
+	// Address is host and port of a Redis, and the URL of a PostgreSQL.
+	Address string
+
 	t       testing.TB
 	command func() *exec.Cmd
 	process *exec.Cmd
@@ -87,7 +90,7 @@ func StartRedis(t testing.TB) (*Server, *redis.Client) {
 	port, folder := freePort(t), t.TempDir()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port, MaxRetries: -1, DialTimeout: time.Second})
 	s := &Server{
-		t: t,
+		Address: "127.0.0.1:" + port, t: t,
 		command: func() *exec.Cmd {
 			return exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", folder,
 				"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", "redis.log")
@@ -130,13 +133,13 @@ func StartPostgres(t testing.TB) (*Server, *pgxpool.Pool) {
 		"--no-sync").CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, output)
 	}
-	pool, err := pgxpool.New(context.Background(),
-		fmt.Sprintf("postgres://collab@127.0.0.1:%s/postgres?sslmode=disable&connect_timeout=2", port))
+	address := fmt.Sprintf("postgres://collab@127.0.0.1:%s/postgres?sslmode=disable&connect_timeout=2", port)
+	pool, err := pgxpool.New(context.Background(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &Server{
-		t: t,
+		Address: address, t: t,
 		command: func() *exec.Cmd {
 			// A killed server leaves its lock file behind, whose process number may be somebody else's by now.
 			_ = os.Remove(filepath.Join(data, "postmaster.pid"))

@@ -15,10 +15,6 @@ const (
 	// batchSize and batchBytes bound what is committed to PostgreSQL at once.
 	batchSize  = 2000
 	batchBytes = 4 << 20
-	// drainPause is how long operations gather before they are drained, so that PostgreSQL sees batches.
-	drainPause = 100 * time.Millisecond
-	// databasePause is how long PostgreSQL is left alone after it failed.
-	databasePause = 250 * time.Millisecond
 )
 
 // share is what one shard has in a batch.
@@ -54,7 +50,7 @@ func (s *Store) drain(ctx context.Context) {
 				s.logger.Warn("PostgreSQL does not take operations; keeping them in the log", "error", err)
 			}
 			healthy = false
-			pause(ctx, databasePause)
+			pause(ctx, s.pauses.database)
 		case !healthy:
 			s.logger.Info("PostgreSQL takes operations again")
 			healthy = true
@@ -64,7 +60,7 @@ func (s *Store) drain(ctx context.Context) {
 
 // lull waits while operations gather, unless somebody waits for PostgreSQL.
 func (s *Store) lull(ctx context.Context) {
-	timer := time.NewTimer(drainPause)
+	timer := time.NewTimer(s.pauses.drain)
 	defer timer.Stop()
 	select {
 	case <-s.hurry:

@@ -18,6 +18,13 @@ var migrations embed.FS
 // Migrate brings the database's schema up to date. Any number of processes may call it at once: an advisory lock lets
 // one of them work while the others wait, as long as ctx allows.
 func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	return migrate(pool, func(provider *goose.Provider) error {
+		_, err := provider.Up(ctx)
+		return err
+	})
+}
+
+func migrate(pool *pgxpool.Pool, do func(*goose.Provider) error) error {
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return fmt.Errorf("make the migrations' lock: %w", err)
@@ -32,7 +39,7 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	if err := do(provider); err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,10 +19,6 @@ const (
 	// groupSize and groupBytes bound what is committed to the log at once.
 	groupSize  = 256
 	groupBytes = 1 << 20
-	// redisPause is how long Redis is left alone after it failed; PostgreSQL is written to directly meanwhile.
-	redisPause = 500 * time.Millisecond
-	// trimPause is how long the log of a shard that nothing is appended to stays untrimmed: appends trim it themselves.
-	trimPause = time.Second
 )
 
 // item is an operation that PostgreSQL lacks or whose sender does not know yet what became of it.
@@ -80,6 +77,8 @@ type shard struct {
 	// adopting says that the numbers of new operations are not known yet, answering that a goroutine answers, ended that
 	// what was not stored will never be.
 	adopting, answering, ended bool
+	// missed are documents whose subscribers have to be told that operations were not published.
+	missed map[string]struct{}
 	// err says why nothing is taken anymore.
 	err error
 	// outdated are the documents that lack operations and of which onOutdated was not told.
@@ -104,6 +103,7 @@ func newShard(store *Store, lease lease) *shard {
 		fenced:     make(chan struct{}),
 		flushed:    make(chan struct{}),
 		given:      map[string]int64{},
+		missed:     map[string]struct{}{},
 		shift:      map[string]int64{},
 	}
 }
@@ -472,10 +472,10 @@ func (s *shard) write(ctx context.Context) {
 			if s.appendGroup(ctx) {
 				continue
 			}
-			retry = time.After(redisPause)
+			retry = time.After(s.store.pauses.redis)
 		}
 		if trimming && idle == nil {
-			idle = time.After(trimPause)
+			idle = time.After(s.store.pauses.trim)
 		}
 		select {
 		case <-s.wakeWriter:
@@ -496,7 +496,7 @@ func (s *shard) write(ctx context.Context) {
 func (s *shard) pending() (appending, trimming bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.synced.Load() || max(s.sent, s.drained) < s.next, s.trimmed < s.drained
+	return !s.synced.Load() || max(s.sent, s.drained) < s.next, s.trimmed < s.drained || len(s.missed) > 0
 }
 
 // unsent is the next group for the log, and up to where PostgreSQL has everything.
@@ -533,6 +533,7 @@ func (s *shard) appendGroup(ctx context.Context) bool {
 			s.setRedisDown(!durable, errors.New("no replica received the last append in time"))
 		}
 		s.appended(drained, group, durable)
+		s.publishMissed(ctx)
 		return true
 	case errors.Is(err, storage.ErrFenced):
 		s.end(err)
@@ -600,6 +601,21 @@ func (s *shard) appended(drained int64, group []*item, durable bool) {
 	}
 }
 
+// publishMissed tells subscribers that they have missed operations, which went to PostgreSQL while Redis was down.
+func (s *shard) publishMissed(ctx context.Context) {
+	s.mu.Lock()
+	missed := s.missed
+	s.missed = map[string]struct{}{}
+	s.mu.Unlock()
+	if len(missed) == 0 || s.store.log.publishMissed(ctx, slices.Collect(maps.Keys(missed))) == nil {
+		return
+	}
+	// The next append tries again.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.missed, missed)
+}
+
 // rewind makes the writer append again what follows the counter.
 func (s *shard) rewind(counter int64) {
 	s.mu.Lock()
@@ -625,6 +641,11 @@ func (s *shard) stored(items []*item) {
 	defer s.mu.Unlock()
 	if s.ended {
 		return
+	}
+	for _, i := range items {
+		if i.entry.Publish && i.counter > s.sent {
+			s.missed[i.entry.Document] = struct{}{}
+		}
 	}
 	s.store.count(items, -1)
 	clear(s.queue[:len(items)])

@@ -50,6 +50,17 @@ const (
 	defaultShards = 256
 )
 
+// pauses are how long the Store waits.
+type pauses struct {
+	// drain is how long operations gather before they are drained, so that PostgreSQL sees batches.
+	drain time.Duration
+	// redis is how long Redis is left alone after it failed, while PostgreSQL is written to directly, and database how
+	// long PostgreSQL is.
+	redis, database time.Duration
+	// trim is how long the log of a shard that nothing is appended to stays untrimmed: appends trim it themselves.
+	trim time.Duration
+}
+
 // Options are what a Store needs.
 type Options struct {
 	// Redis is the client of the log. The Store does not close it. Required.
@@ -71,6 +82,9 @@ type Options struct {
 	Metrics *storage.Metrics
 	// Logger is slog.Default if it is nil.
 	Logger *slog.Logger
+
+	// pauses are shorter in tests that wait for many of them.
+	pauses *pauses
 }
 
 // Store opens shards. It is safe for concurrent use.
@@ -84,6 +98,8 @@ type Store struct {
 	logger     *slog.Logger
 	limit      int64
 	buffered   atomic.Int64
+	pauses     pauses
+	feed       feed
 
 	// run starts the drainer and the janitor, with the first shard. stop ends them. wake tells the drainer of operations,
 	// hurry that somebody waits for them to be in PostgreSQL.
@@ -113,6 +129,12 @@ func New(options Options) *Store {
 		wake:       make(chan struct{}, 1),
 		hurry:      make(chan struct{}, 1),
 		open:       map[*shard]struct{}{},
+		feed:       feed{wake: make(chan struct{}, 1), wanted: map[string]map[*subscription]struct{}{}},
+	}
+	s.pauses = pauses{drain: 100 * time.Millisecond, redis: 500 * time.Millisecond, database: 250 * time.Millisecond,
+		trim: time.Second}
+	if options.pauses != nil {
+		s.pauses = *options.pauses
 	}
 	if s.logger == nil {
 		s.logger = slog.Default()
