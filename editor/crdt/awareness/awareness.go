@@ -76,6 +76,9 @@ var null = []byte("null")
 func Decode(update []byte) ([]Entry, error) {
 	d := lib0.NewDecoder(update)
 	n := d.VarUint()
+	if err := d.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	entries := make([]Entry, 0, min(n, uint64(d.Len()/3)))
 	for range n {
 		e := Entry{Client: d.VarUint(), Clock: d.VarUint()}
