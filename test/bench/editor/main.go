@@ -1,0 +1,238 @@
+// Command editor measures this service, Hocuspocus and y-websocket's server side by side: one after the other, each on
+// the same processor, on loopback, with the same load. It owns the load and the figures; how the servers do what they
+// are asked it does not know.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"collab.dev/operator/api/v1alpha1"
+)
+
+const (
+	podName   = "bench"
+	numShards = 256
+)
+
+// options say what to measure.
+type options struct {
+	editor   string // This service's program.
+	servers  string // The folder with the others.
+	trace    string // The editing trace of B4.
+	profiles string // A folder for profiles of this service; empty for none.
+	scratch  string // Where the servers keep documents; empty for the system's place for temporary files.
+	systems  []string
+
+	serverCPUs, loadCPUs string
+
+	authors   int     // Clients of each document that type.
+	rate      float64 // Characters that each of them types in a second.
+	documents int     // Documents of the ramp's first step.
+	settle    time.Duration
+	window    time.Duration
+
+	idle            []int // Numbers of idle connections for all servers.
+	idleOwn         []int // More of them for this service.
+	idlePerDocument int
+	idleSettle      time.Duration
+	open            int // Documents that are open for their memory.
+	openKeystrokes  int // Of how many keystrokes each of them is.
+	joins           int
+}
+
+func standard() options {
+	return options{
+		editor: "bin/editor", servers: "test/bench/editor/servers",
+		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
+		authors: 10, rate: 5, documents: 20, settle: 1500 * time.Millisecond, window: 5 * time.Second,
+		idle: []int{1000}, idleOwn: []int{10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
+		open: 300, openKeystrokes: 5000, joins: 15,
+	}
+}
+
+func main() {
+	o := standard()
+	only := "collab,collab-stores,hocuspocus,y-websocket"
+	flag.StringVar(&only, "systems", only, "what to measure")
+	flag.StringVar(&o.editor, "editor", o.editor, "program of this service")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of this service")
+	flag.StringVar(&o.scratch, "scratch", "", "folder for the servers' data")
+	flag.StringVar(&o.serverCPUs, "server-cpus", o.serverCPUs, "processors of the servers, as taskset writes them")
+	flag.StringVar(&o.loadCPUs, "load-cpus", o.loadCPUs, "processors of the stores (and, by taskset, of this program)")
+	flag.IntVar(&o.authors, "clients", o.authors, "clients of each document")
+	flag.DurationVar(&o.window, "window", o.window, "how long a step is measured")
+	flag.Parse()
+	o.systems = strings.Split(only, ",")
+	if runtime.NumCPU() > 1 && !slices.Contains(os.Args, "-h") {
+		slog.Info("measuring", "systems", o.systems, "servers' processor", o.serverCPUs, "load's and stores'", o.loadCPUs)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	all, err := run(ctx, o)
+	if len(all) > 0 {
+		err = errors.Join(err, report(os.Stdout, all))
+	}
+	if err != nil {
+		slog.Error("the benchmark failed", "error", err)
+		os.Exit(1)
+	}
+}
+
+// result is what was seen of a system.
+type result struct {
+	system    system
+	steps     []step
+	why       string // What ended the ramp.
+	half      step
+	idle      []idle
+	rss       int // Memory right after the start.
+	document  int
+	documents string
+	joins     joins
+}
+
+// peak is the step that delivered the most.
+func (r result) peak() step {
+	return slices.MaxFunc(r.steps, func(a, b step) int { return int(a.delivered - b.delivered) })
+}
+
+// run measures the systems. It returns those that could be measured with the errors of the others.
+func run(ctx context.Context, o options) ([]result, error) {
+	// The servers inherit the limit: each connection takes a file.
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("the limit of open files: %w", err)
+	}
+	files.Cur = files.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("the limit of open files: %w", err)
+	}
+	trace, err := readTrace(o.trace)
+	if err != nil {
+		return nil, err
+	}
+	paper, err := typeTrace(trace)
+	if err != nil {
+		return nil, err
+	}
+	page, err := typeTrace(trace[:o.openKeystrokes])
+	if err != nil {
+		return nil, err
+	}
+	var all []result
+	var failed error
+	for _, s := range systems() {
+		if !slices.Contains(o.systems, s.key) {
+			continue
+		}
+		r, err := measure(ctx, s, o, page, paper)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
+		} else {
+			all = append(all, r)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return all, failed
+}
+
+// measure takes all figures of a system. Memory is measured by servers that have done nothing else.
+func measure(ctx context.Context, s system, o options, page, paper typed) (result, error) {
+	out := result{system: s, documents: fmt.Sprintf("%.1f kB", float64(len(page.update))/1e3)}
+	fresh := func(what string, f func(r *running) error) error {
+		slog.Info("measuring", "system", s.key, "what", what)
+		r, err := s.run(ctx, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err := f(r); err != nil {
+			return fmt.Errorf("%s: %w", what, errors.Join(err, r.close()))
+		}
+		return r.close()
+	}
+	err := fresh("typing", func(r *running) error {
+		var err error
+		if out.rss, err = r.server.rss(); err != nil {
+			return err
+		}
+		if out.steps, out.why, err = ramp(ctx, r, o); err != nil {
+			return err
+		}
+		slog.Info("saturated", "system", s.key, "why", out.why)
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	err = fresh("half load", func(r *running) error {
+		var err error
+		out.half, err = loaded(ctx, r, o, max(out.peak().documents/2, 1), "half")
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	numbers := o.idle
+	if strings.HasPrefix(s.key, "collab") {
+		numbers = slices.Concat(o.idle, o.idleOwn)
+	}
+	for _, n := range numbers {
+		err := fresh("idle connections", func(r *running) error {
+			i, err := idleConnections(ctx, r, o, n)
+			out.idle = append(out.idle, i)
+			return err
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	err = fresh("open documents", func(r *running) error {
+		var err error
+		out.document, err = perDocument(ctx, r, o, page.update)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	return out, fresh("joining", func(r *running) error {
+		var err error
+		out.joins, err = joinTimes(ctx, r, o, paper)
+		return err
+	})
+}
+
+// shardMap gives all shards to the only pod.
+func shardMap() []byte {
+	m := v1alpha1.ShardMap{}
+	m.Spec.Members = []v1alpha1.ShardMember{{Name: podName, UID: podName, Address: loopback + ":1"}}
+	for n := range int32(numShards) {
+		m.Spec.Shards = append(m.Spec.Shards, v1alpha1.ShardAssignment{Shard: n, Owner: podName, Epoch: 1})
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // It holds texts and numbers.
+	}
+	return data
+}
+
+// versions tells on what the figures were taken.
+func versions(out io.Writer) {
+	node, _ := exec.Command("node", "--version").Output() // Left out if it is not there.
+	fmt.Fprintf(out, "%s, %s/%s, Node %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.TrimSpace(string(node)))
+}
