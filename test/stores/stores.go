@@ -92,7 +92,8 @@ func StartRedis(t testing.TB) (*Server, *redis.Client) {
 	s := &Server{
 		Address: "127.0.0.1:" + port, t: t,
 		command: func() *exec.Cmd {
-			return exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", folder,
+			return exec.CommandContext(context.Background(), "redis-server",
+				"--port", port, "--bind", "127.0.0.1", "--dir", folder,
 				"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", "redis.log")
 		},
 		answers: func(ctx context.Context) error { return client.Ping(ctx).Err() },
@@ -125,7 +126,7 @@ func StartPostgres(t testing.TB) (*Server, *pgxpool.Pool) {
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	data, port := filepath.Join(folder, "data"), freePort(t)
 	run := func(name string, args ...string) *exec.Cmd {
-		command := exec.Command(filepath.Join(bin, name), args...)
+		command := exec.CommandContext(context.Background(), filepath.Join(bin, name), args...)
 		command.Dir, command.SysProcAttr = folder, account
 		return command
 	}

@@ -257,7 +257,7 @@ func TestReplicatedOperationsAreAcknowledgedByAReplica(t *testing.T) {
 	s := start(t)
 	replica, client := stores.StartRedis(t)
 	host, port, _ := strings.Cut(s.redis.Address, ":")
-	if err := client.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := client.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the replica to follow", func() bool {
@@ -358,6 +358,123 @@ func TestPublishedOperationsReachAllSubscribers(t *testing.T) {
 	}
 	stops[0]()
 	stops[1]()
+}
+
+// TestACommitThatNoStandbyHasIsNoneYet lets PostgreSQL commit without its synchronous standby, which it only warns of.
+func TestACommitThatNoStandbyHasIsNoneYet(t *testing.T) {
+	s := start(t)
+	config, err := pgxpool.ParseConfig(s.postgres.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	durable.Configure(config)
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	store := durable.New(durable.Options{Redis: s.client, Postgres: pool, Durability: durable.Postgres})
+	defer func() { _ = store.Close(context.Background()) }()
+	opened, err := store.Open(t.Context(), 1, 1, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	standby := func(name string) {
+		for _, statement := range []string{
+			`ALTER SYSTEM SET synchronous_standby_names = '` + name + `'`, `SELECT pg_reload_conf()`,
+		} {
+			if _, err := s.pool.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	standby("missing")
+	await(t, "the setting", func() bool {
+		var name string
+		err := s.pool.QueryRow(t.Context(), `SHOW synchronous_standby_names`).Scan(&name)
+		return err == nil && name == "missing"
+	})
+	acked := make(chan error, 1)
+	opened.Append(storage.Entry{Document: document, Seq: 1, Time: time.UnixMicro(1), Update: update(1)},
+		func(err error) { acked <- err })
+	cancelled := 0
+	await(t, "commits to be cut short", func() bool {
+		rows, err := s.pool.Query(t.Context(),
+			`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`)
+		if err != nil {
+			return false
+		}
+		done, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		if err == nil {
+			cancelled += len(done)
+		}
+		return cancelled >= 3
+	})
+	if n := count(t, s.pool, `SELECT count(*) FROM operations`); n != 1 {
+		t.Errorf("%d operations are committed", n)
+	}
+	select {
+	case err := <-acked:
+		t.Errorf("an operation that no standby has was acknowledged: %v", err)
+	default:
+	}
+	standby("")
+	if err := <-acked; err != nil {
+		t.Errorf("the operation ended with %v", err)
+	}
+}
+
+func TestNothingIsAcknowledgedWhileBothAreDown(t *testing.T) {
+	s := start(t)
+	metrics := prometheus.NewRegistry()
+	first := s.own(1, "a", durable.Options{BufferBytes: 3000, Metrics: storage.NewMetrics(metrics)})
+	first.append(1)
+	first.acknowledged()
+	s.redis.Kill()
+	s.postgres.Kill()
+	first.append(500)
+	await(t, "the buffer to be full", func() bool {
+		return counter(t, metrics, "collab_editor_storage_refused_total") > 0
+	})
+	first.mu.Lock()
+	acked := len(first.acked)
+	first.mu.Unlock()
+	if acked != 1 {
+		t.Errorf("%d operations were acknowledged", acked-1)
+	}
+	if n := first.store.Buffered(); n > 3000+200 {
+		t.Errorf("%d bytes are buffered", n)
+	}
+	s.redis.Start()
+	first.wait.Wait() // Those that were taken are stored, the others refused.
+	first.mu.Lock()
+	acked = len(first.acked)
+	first.mu.Unlock()
+	if acked < 10 || acked > 200 {
+		t.Errorf("%d operations were acknowledged in the end", acked)
+	}
+	s.postgres.Start()
+	await(t, "the buffer to be drained", func() bool { return first.store.Buffered() == 0 })
+	first.crash()
+	holdsAll(t, s.own(2, "b", durable.Options{}).shard, first)
+}
+
+// holdsAll is holds for documents whose numbers have gaps, because operations were refused.
+func holdsAll(t *testing.T, shard storage.Shard, o *owner) {
+	t.Helper()
+	loaded, err := shard.Load(t.Context(), document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[int64]bool{}
+	for _, e := range loaded.Tail {
+		known[e.Seq] = true
+	}
+	for seq := range o.acked {
+		if !known[seq] {
+			t.Errorf("operation %d was acknowledged and is lost", seq)
+		}
+	}
 }
 
 // TestTablesCanBeDistributed checks what Citus demands of tables that are distributed by shard: the column is in the

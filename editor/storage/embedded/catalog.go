@@ -282,13 +282,12 @@ func backwards(bucket *bolt.Bucket, document string, before int64, do func(seq i
 	if before == 0 {
 		before = 1<<63 - 1
 	}
-	key, value := cursor.Seek(numbered(document, before))
+	key, _ := cursor.Seek(numbered(document, before))
+	previous := cursor.Prev
 	if key == nil {
-		key, value = cursor.Last()
-	} else {
-		key, value = cursor.Prev()
+		previous = cursor.Last
 	}
-	for ; key != nil; key, value = cursor.Prev() {
+	for key, value := previous(); key != nil; key, value = cursor.Prev() {
 		seq, ok := numberOf(key, document)
 		if !ok || !do(seq, value) {
 			return
