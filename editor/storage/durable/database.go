@@ -165,7 +165,8 @@ func (d database) insert(ctx context.Context, portions []portion) (fenced map[le
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(`
-		SELECT shard, epoch, term FROM shards JOIN unnest($1::integer[], $2::bigint[], $3::bigint[]) AS mine (shard, epoch, term)
+		SELECT shard, epoch, term FROM shards
+		JOIN unnest($1::integer[], $2::bigint[], $3::bigint[]) AS mine (shard, epoch, term)
 		USING (shard, epoch, term) ORDER BY shard FOR SHARE OF shards`,
 		shards, epochs, terms).Query(func(rows pgx.Rows) error {
 		var held lease
@@ -240,8 +241,8 @@ func (d database) adopt(
 	return adopted, last, err
 }
 
-// missing are those of the entries of one document that the database lacks, numbered so that they can be stored, and the
-// last number that the document then has.
+// missing are those of the entries of one document that the database lacks, numbered so that they can be stored, and
+// the last number that the document then has.
 func missing(
 	ctx context.Context, tx pgx.Tx, shard int32, document string, entries []storage.Entry, taken int64,
 ) (lacking []storage.Entry, last int64, err error) {

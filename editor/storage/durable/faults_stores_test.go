@@ -312,8 +312,8 @@ func (s *servers) fail(t *testing.T, durability durable.Durability, step int, fa
 	second.holds(first.acked, second.acked)
 }
 
-// TestRandomFailuresLoseNoAcknowledgedOperation lets owners come and go while their servers fail, Redis loses the end of
-// its data, and former owners do not know that they are.
+// TestRandomFailuresLoseNoAcknowledgedOperation lets owners come and go while their servers fail, Redis loses the end
+// of its data, and former owners do not know that they are.
 func TestRandomFailuresLoseNoAcknowledgedOperation(t *testing.T) {
 	s := start(t)
 	rapid.Check(t, func(t *rapid.T) {

@@ -24,8 +24,8 @@ end)
 
 -- KEYS: state, log. ARGV: term, the counter up to which the database has everything, the counter of the first record,
 -- and for each record itself and the channel that it is published to, or ''.
--- Records that are there already are skipped, so that the call can be repeated. All before the first must be there or in
--- the database; what is in the database is trimmed, with everything of lower terms.
+-- Records that are there already are skipped, so that the call can be repeated. All before the first must be there or
+-- in the database; what is in the database is trimmed, with everything of lower terms.
 redis.register_function('collab_v1_append', function(keys, args)
 	local state = redis.call('HMGET', keys[1], 'epoch', 'writer', 'counter')
 	local mine, drained, first = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])

@@ -260,7 +260,8 @@ func (s *shard) answer() {
 	})
 }
 
-// answerable takes those off the unanswered whose fate is known, up to the first whose fate is not. The caller holds mu.
+// answerable takes those off the unanswered whose fate is known, up to the first whose fate is not. The caller holds
+// mu.
 func (s *shard) answerable() []*item {
 	safe := s.drained
 	if s.store.durability != Postgres {

@@ -158,8 +158,8 @@ func (s *Store) Buffered() int64 { return s.buffered.Load() }
 // Catalog returns the catalogue of all documents.
 func (s *Store) Catalog() storage.Catalog { return catalog{s.database, s.shards, s.now} }
 
-// Open implements storage.Store. It fails while PostgreSQL is down. While Redis is down the shard is opened without what
-// a former owner may have left in the log: that is found later, as storage.Finder says.
+// Open implements storage.Store. It fails while PostgreSQL is down. While Redis is down the shard is opened without
+// what a former owner may have left in the log: that is found later, as storage.Finder says.
 func (s *Store) Open(ctx context.Context, number int32, epoch int64, owner string) (storage.Shard, error) {
 	start := time.Now()
 	opened, err := s.fenced(ctx, number, epoch, owner)

@@ -175,7 +175,8 @@ func TestAFencedOwnerAcknowledgesNothing(t *testing.T) {
 	first.acknowledged()
 	second := s.own(2, "b", durable.Options{})
 	refused := make(chan error, 1)
-	first.shard.Append(storage.Entry{Document: document, Seq: 11, Update: []byte("late")}, func(err error) { refused <- err })
+	late := storage.Entry{Document: document, Seq: 11, Update: []byte("late")}
+	first.shard.Append(late, func(err error) { refused <- err })
 	if err := <-refused; !errors.Is(err, storage.ErrFenced) {
 		t.Errorf("a fenced owner's operation ended with %v", err)
 	}

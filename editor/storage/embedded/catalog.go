@@ -203,8 +203,8 @@ func purgeDocument(tx *bolt.Tx, document string) error {
 	return errors.Join(errs...)
 }
 
-// deleteNumbered deletes what the document has in the bucket, from the first on and as long as wanted, limit elements at
-// most unless that is negative. It returns the keys' numbers.
+// deleteNumbered deletes what the document has in the bucket, from the first on and as long as wanted, limit elements
+// at most unless that is negative. It returns the keys' numbers.
 func deleteNumbered(
 	bucket *bolt.Bucket, document string, wanted func(seq int64, value []byte) bool, limit int,
 ) (numbers []int64, err error) {
@@ -275,8 +275,8 @@ func decodeVersion(seq int64, b []byte) storage.Version {
 	return v
 }
 
-// backwards calls do with what the document has in the bucket below a number, or with all if that is 0, newest first, as
-// long as do wants more.
+// backwards calls do with what the document has in the bucket below a number, or with all if that is 0, newest first,
+// as long as do wants more.
 func backwards(bucket *bolt.Bucket, document string, before int64, do func(seq int64, value []byte) (more bool)) {
 	cursor := bucket.Cursor()
 	if before == 0 {

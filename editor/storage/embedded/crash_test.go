@@ -93,8 +93,8 @@ func add(t testing.TB, shard storage.Shard, from, to int64) {
 	wait.Wait()
 }
 
-// TestACrashInTheMiddleOfACommitLosesNothing lets the power fail while a commit is written: any part of what changes may
-// have reached the disk, in any order, but that the page that the commit is known by is written after all others.
+// TestACrashInTheMiddleOfACommitLosesNothing lets the power fail while a commit is written: any part of what changes
+// may have reached the disk, in any order, but the page that the commit is known by is written after all others.
 func TestACrashInTheMiddleOfACommitLosesNothing(t *testing.T) {
 	const (
 		sector = 512

@@ -5,8 +5,8 @@
 // The file is a bbolt database. bbolt rather than a log of our own, because a crash at any byte leaves its last commit
 // whole (data first, then a page that refers to them, each with its fsync and the latter with a checksum), because
 // reading needs no memory of ours, and because space that retention frees is used again. Rather than an LSM tree,
-// because it brings no background work and no dependencies, and with all waiting operations in each commit it is not the
-// bottleneck: a commit takes two fsyncs, however many operations it has.
+// because it brings neither background work nor dependencies. With all waiting operations in each commit it is fast
+// enough: a commit takes two fsyncs, however many operations it has.
 package embedded
 
 import (

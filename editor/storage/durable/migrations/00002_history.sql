@@ -61,7 +61,9 @@ COMMENT ON COLUMN documents.dropped IS 'The last operation that retention has dr
 
 INSERT INTO documents (shard, document, org, created, updated, last_seq, last_time)
 SELECT shard, document, split_part(document, '/', 1), min(time), max(time), max(seq), max(time)
-FROM (SELECT shard, document, seq, time FROM operations UNION ALL SELECT shard, document, seq, time FROM snapshots) known
+FROM (
+    SELECT shard, document, seq, time FROM operations UNION ALL SELECT shard, document, seq, time FROM snapshots
+) known
 GROUP BY shard, document;
 
 CREATE TABLE bases (
@@ -93,7 +95,7 @@ CREATE TABLE quarantine (
     found  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shard, id)
 );
-COMMENT ON TABLE quarantine IS 'Records of the log that could not be read, with their places in it, for people to look at.';
+COMMENT ON TABLE quarantine IS 'Records of the log that could not be read, for people to look at. The id is their place in it.';
 
 -- +goose Down
 DROP TABLE quarantine, versions, bases, documents;
