@@ -55,6 +55,9 @@ bench-failover: ## Kill a document's owner ten times and print how long the next
 bench-crdt: ## Measure the document engine, Yjs and ywasm side by side, for some ten minutes, and print a table.
 	@go run ./test/bench/crdt $(BENCHFLAGS)
 
+bench-editor: ## Measure this service, Hocuspocus and y-websocket's server side by side (BENCHFLAGS goes to the benchmark).
+	@test/bench/editor/run.sh $(BENCHFLAGS)
+
 lint: $(tools)/golangci-lint ## Run the linters.
 	@$(tools)/golangci-lint run ./...
 

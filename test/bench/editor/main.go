@@ -77,9 +77,6 @@ func main() {
 	flag.DurationVar(&o.window, "window", o.window, "how long a step is measured")
 	flag.Parse()
 	o.systems = strings.Split(only, ",")
-	if runtime.NumCPU() > 1 && !slices.Contains(os.Args, "-h") {
-		slog.Info("measuring", "systems", o.systems, "servers' processor", o.serverCPUs, "load's and stores'", o.loadCPUs)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	all, err := run(ctx, o)

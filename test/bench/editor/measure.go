@@ -34,8 +34,9 @@ type step struct {
 	sent, delivered float64
 	p50, p95, p99   time.Duration
 	late            time.Duration
-	// server, stores and load are the parts of a processor that were used.
-	server, stores, load float64
+	// server, stores and load are the parts of a processor that were used; foreign is what was used of the server's
+	// processor by programs that are not part of the benchmark.
+	server, stores, load, foreign float64
 }
 
 // perThousand is the processor time that a part of a processor means for 1,000 delivered updates.
@@ -51,6 +52,8 @@ func (s step) saturated(rate float64) string {
 	switch {
 	case s.server >= full:
 		return "the server's processor is full"
+	case s.server+s.foreign >= full && s.p99 > tooLate:
+		return fmt.Sprintf("other programs take %s of the server's processor", percent(s.foreign))
 	case s.p99 > tooLate:
 		return "p99 is beyond " + tooLate.String()
 	case s.sent < 0.95*rate*float64(s.clients):
@@ -86,7 +89,8 @@ func (l *load) observe(ctx context.Context, window time.Duration) (step, error) 
 		sent: float64(sent) / took.Seconds(), delivered: float64(received) / took.Seconds(),
 		p50: latency.quantile(0.5), p95: latency.quantile(0.95), p99: latency.quantile(0.99), late: late.quantile(0.99),
 		server: part(after.server, before.server), stores: part(after.stores, before.stores),
-		load: part(after.load, before.load),
+		load:    part(after.load, before.load),
+		foreign: max(part(after.all-after.server, before.all-before.server), 0),
 	}, errors.Join(l.failure(), l.running.server.ended())
 }
 
@@ -131,7 +135,7 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 		steps = append(steps, s)
 		slog.Info("step", "system", r.system.key, "documents", s.documents, "clients", s.clients,
 			"delivered", int(s.delivered), "p50", s.p50, "p99", s.p99, "late", s.late, "server", percent(s.server),
-			"stores", percent(s.stores), "load", percent(s.load))
+			"foreign", percent(s.foreign), "stores", percent(s.stores), "load", percent(s.load))
 		switch why := s.saturated(o.rate); {
 		case why != "":
 			return steps, why, nil
@@ -141,7 +145,7 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 			return steps, "the ramp has ended", nil
 		}
 		// The busier the server, the smaller the next step.
-		factor := min(max(0.97/max(s.server, s.load, 0.01), 1.12), 2)
+		factor := min(max(0.97/max(s.server+s.foreign, s.load, 0.01), 1.12), 2)
 		documents = max(documents+1, int(float64(documents)*factor))
 	}
 }

@@ -108,12 +108,8 @@ func (p *process) cpu() (time.Duration, error) {
 // parseStat returns the processor time of a process, user and system, from /proc/PID/stat.
 func parseStat(stat []byte) (time.Duration, error) {
 	// The second field is the program's name in parentheses, in which anything may be.
-	_, rest, found := bytes.Cut(stat, []byte(") "))
-	if at := bytes.LastIndex(stat, []byte(") ")); at >= 0 {
-		rest = stat[at+2:]
-	}
-	fields := strings.Fields(string(rest))
-	if !found || len(fields) < 13 {
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
 		return 0, fmt.Errorf("processor time: %q", stat)
 	}
 	total := time.Duration(0)
@@ -125,6 +121,33 @@ func parseStat(stat []byte) (time.Duration, error) {
 		total += time.Duration(n) * clockTick
 	}
 	return total, nil
+}
+
+// busy is the time that all programs together have used a processor, from /proc/stat; false if it tells nothing of it.
+func busy(processor string) (time.Duration, bool) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(stat)) {
+		// User, nice, system, idle, wait, interrupts (two kinds), stolen by other machines.
+		fields := strings.Fields(line)
+		if len(fields) < 9 || fields[0] != "cpu"+processor {
+			continue
+		}
+		total := time.Duration(0)
+		for i, field := range fields[1:9] {
+			n, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, false
+			}
+			if i != 3 && i != 4 {
+				total += time.Duration(n) * clockTick
+			}
+		}
+		return total, true
+	}
+	return 0, false
 }
 
 // rss is the memory of the program, without its children, in bytes.

@@ -267,8 +267,8 @@ func (r *running) close() error {
 	return os.RemoveAll(r.dir)
 }
 
-// usage is processor time: of the server, of its stores and of this program.
-type usage struct{ server, stores, load time.Duration }
+// usage is processor time: of the server, of its stores, of this program, and of all programs on the server's processor.
+type usage struct{ server, stores, load, all time.Duration }
 
 func (r *running) usage() (usage, error) {
 	u := usage{}
@@ -288,5 +288,9 @@ func (r *running) usage() (usage, error) {
 		return u, fmt.Errorf("processor time: %w", err)
 	}
 	u.load = time.Duration(self.Utime.Nano() + self.Stime.Nano())
+	var known bool
+	if u.all, known = busy(r.options.serverCPUs); !known {
+		u.all = u.server
+	}
 	return u, nil
 }

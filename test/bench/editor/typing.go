@@ -272,7 +272,11 @@ func parseTyped(u []byte) (client, clock uint64, ok bool) {
 		hasRight      = 1 << 6
 		hasKey        = 1 << 5
 	)
-	info := number()
+	if len(u) == 0 {
+		return 0, 0, false
+	}
+	info := u[0]
+	u = u[1:]
 	if info&0x1f != stringContent || info&hasKey != 0 {
 		return 0, 0, false
 	}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"collab.dev/operator/editor/crdt"
+)
+
+// small is a benchmark of seconds of this service alone.
+func small(t *testing.T) options {
+	t.Helper()
+	o := standard()
+	o.editor = filepath.Join(t.TempDir(), "editor")
+	if out, err := exec.Command("go", "build", "-o", o.editor, "collab.dev/operator/cmd/editor").CombinedOutput(); err != nil {
+		t.Fatalf("build this service: %v\n%s", err, out)
+	}
+	o.trace, o.scratch = "../crdt/testdata/automerge-paper.trace.gz", t.TempDir()
+	o.serverCPUs, o.loadCPUs = "", ""
+	o.authors, o.documents, o.rate = 4, 2, 10
+	o.settle, o.window, o.idleSettle = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
+	o.idle, o.idleOwn, o.idlePerDocument = []int{20}, nil, 5
+	o.open, o.openKeystrokes, o.joins = 3, 500, 3
+	return o
+}
+
+func TestEveryTypedCharacterReachesEverybodyElse(t *testing.T) {
+	o := small(t)
+	r, err := systems()[0].run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.close() }()
+	l := newLoad(r, o.authors, o.rate)
+	defer l.close()
+	if err := l.resize(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.observe(t.Context(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.sent == 0 || s.delivered == 0 || s.p50 <= 0 || s.p99 < s.p50 || s.clients != 3*o.authors {
+		t.Errorf("observed %+v", s)
+	}
+	if !l.settled(t.Context(), 20*time.Second) {
+		t.Errorf("%d of %d characters arrived", l.received.Load(), l.owed.Load())
+	}
+	if l.received.Load() != l.owed.Load() || l.owed.Load() != l.sent.Load()*int64(o.authors-1) {
+		t.Errorf("%d typed, %d owed, %d arrived", l.sent.Load(), l.owed.Load(), l.received.Load())
+	}
+	// What the server keeps is what was typed.
+	typed := 0
+	for _, a := range l.rooms[0].authors {
+		typed += a.typed
+	}
+	j, err := r.join(t.Context(), "typing-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := j.text(); err != nil || typed == 0 || len(text) != typed {
+		t.Errorf("%d characters are kept of %d: %v", len(text), typed, err)
+	}
+}
+
+func TestTheMeasurementsOfThisService(t *testing.T) {
+	o := small(t)
+	trace, err := readTrace(o.trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := typeTrace(trace[:o.openKeystrokes])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := systems()[0]
+	with := func(f func(r *running) error) {
+		t.Helper()
+		r, err := s.run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f(r); err != nil {
+			t.Error(err)
+		}
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}
+	out := result{system: s, documents: "a page", why: "a test"}
+	with(func(r *running) (err error) {
+		out.half, err = loaded(t.Context(), r, o, 2, "")
+		out.steps = []step{out.half}
+		return err
+	})
+	with(func(r *running) error {
+		i, err := idleConnections(t.Context(), r, o, 20)
+		out.idle = []idle{i}
+		if err == nil && i.after <= 0 {
+			t.Errorf("memory: %+v", i)
+		}
+		return err
+	})
+	with(func(r *running) (err error) {
+		out.document, err = perDocument(t.Context(), r, o, page.update)
+		return err
+	})
+	with(func(r *running) (err error) {
+		out.joins, err = joinTimes(t.Context(), r, o, page)
+		return err
+	})
+	if out.joins.lost || out.joins.warm <= 0 || out.joins.cold <= 0 {
+		t.Errorf("joins: %+v", out.joins)
+	}
+	var table bytes.Buffer
+	if err := report(&table, []result{out}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"this service", "(of 20)", "joining B4", "propagation at half load, p99"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("%q is not in the table:\n%s", want, &table)
+		}
+	}
+}
+
+func TestAQuantileIsAtMostThreePercentTooHigh(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		times := rapid.SliceOfN(rapid.Int64Range(0, int64(time.Hour)), 1, 200).Draw(t, "times")
+		h, most := &histogram{}, time.Duration(0)
+		for _, n := range times {
+			h.add(time.Duration(n))
+			most = max(most, time.Duration(n))
+		}
+		if q := h.quantile(1); q < most || float64(q) > 1.04*float64(most)+1 {
+			t.Fatalf("the highest of %v is %d", times, q)
+		}
+	})
+}
+
+// A typed character is recognized, and what else may arrive is left to the engine.
+func TestParseTypedAgreesWithTheEngine(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		doc := crdt.NewDoc(crdt.Options{ClientID: rapid.Uint64Range(1, 1<<32).Draw(t, "client")})
+		var update []byte
+		doc.OnUpdate(func(u []byte, _ any) { update = u })
+		to := doc.Text(root)
+		for range rapid.IntRange(1, 30).Draw(t, "edits") {
+			at := rapid.IntRange(0, to.Len()).Draw(t, "at")
+			var err error
+			if at < to.Len() && rapid.Bool().Draw(t, "delete") {
+				err = to.Delete(at, 1)
+			} else {
+				err = to.Insert(at, rapid.SampledFrom([]string{"a", "ab", "ä"}).Draw(t, "text"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, clock, ok := parseTyped(update)
+			if !ok {
+				continue
+			}
+			meta, err := crdt.ParseUpdateMeta(update)
+			if err != nil || len(meta.From) != 1 || meta.From[client] != clock || meta.To[client] != clock+1 {
+				t.Fatalf("%x: %d at %d, but %+v: %v", update, client, clock, meta, err)
+			}
+		}
+		// Whoever appends sends what is recognized.
+		if err := to.Insert(to.Len(), "z"); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, ok := parseTyped(update); !ok && to.Len() > 1 {
+			t.Fatalf("%x is not recognized", update)
+		}
+	})
+}
+
+func TestProcessorTimeIsReadWhateverTheNameIs(t *testing.T) {
+	stat := "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 5"
+	if got, err := parseStat([]byte(stat)); err != nil || got != 2*time.Second {
+		t.Errorf("%v: %v", got, err)
+	}
+	if _, err := parseStat([]byte("12 (a) S 1")); err == nil {
+		t.Error("a line that is cut short is accepted")
+	}
+}
