@@ -104,44 +104,70 @@ func FuzzApplyUpdate(f *testing.F) { fuzzApply(f, false) }
 
 func FuzzApplyUpdateV2(f *testing.F) { fuzzApply(f, true) }
 
-func FuzzMergeUpdates(f *testing.F) {
-	seed(f, func(one, _ []byte, s scenario) {
-		f.Add(one, unhex(f, s.Merged), unhex(f, s.Partial))
-		f.Add(unhex(f, s.Diff), one, unhex(f, s.SV))
-	})
+// algebra is the functions on updates in one format.
+type algebra struct {
+	merge    func([][]byte) ([]byte, error)
+	diff     func(update, sv []byte) ([]byte, error)
+	sv       func([]byte) ([]byte, error)
+	meta     func([]byte) (crdt.UpdateMeta, error)
+	validate func([]byte) error
+}
+
+func fuzzAlgebra(f *testing.F, al algebra) {
 	f.Fuzz(func(t *testing.T, a, b, sv []byte) {
-		merged, err := crdt.MergeUpdates([][]byte{a, b})
+		merged, err := al.merge([][]byte{a, b})
 		if err != nil {
 			checkRefusal(t, err)
 			return
 		}
-		if err := crdt.ValidateUpdate(merged); err != nil {
+		if err := al.validate(merged); err != nil {
 			t.Fatal("the merged update is invalid:", err)
 		}
-		if _, err := crdt.EncodeStateVectorFromUpdate(merged); err != nil {
+		if _, err := al.sv(merged); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := crdt.ParseUpdateMeta(merged); err != nil {
+		if _, err := al.meta(merged); err != nil {
 			t.Fatal(err)
 		}
-		diff, err := crdt.DiffUpdate(merged, sv)
+		diff, err := al.diff(merged, sv)
 		if err != nil {
 			checkRefusal(t, err)
 			return
 		}
-		if err := crdt.ValidateUpdate(diff); err != nil {
+		if err := al.validate(diff); err != nil {
 			t.Fatal("the difference is invalid:", err)
 		}
 		long := make([][]byte, 70)
 		for i := range long {
 			long[i] = [][]byte{a, b}[i%2]
 		}
-		if merged, err = crdt.MergeUpdates(long); err != nil {
+		if merged, err = al.merge(long); err != nil {
 			t.Fatal(err)
 		}
-		if err := crdt.ValidateUpdate(merged); err != nil {
+		if err := al.validate(merged); err != nil {
 			t.Fatal("the update of many is invalid:", err)
 		}
+	})
+}
+
+func FuzzMergeUpdates(f *testing.F) {
+	seed(f, func(one, _ []byte, s scenario) {
+		f.Add(one, unhex(f, s.Merged), unhex(f, s.Partial))
+		f.Add(unhex(f, s.Diff), one, unhex(f, s.SV))
+	})
+	fuzzAlgebra(f, algebra{
+		crdt.MergeUpdates, crdt.DiffUpdate, crdt.EncodeStateVectorFromUpdate, crdt.ParseUpdateMeta, crdt.ValidateUpdate,
+	})
+}
+
+func FuzzMergeUpdatesV2(f *testing.F) {
+	seed(f, func(_, two []byte, s scenario) {
+		f.Add(two, unhex(f, s.Merged2), unhex(f, s.Partial))
+		f.Add(unhex(f, s.Diff2), two, unhex(f, s.SV))
+	})
+	fuzzAlgebra(f, algebra{
+		crdt.MergeUpdatesV2, crdt.DiffUpdateV2, crdt.EncodeStateVectorFromUpdateV2, crdt.ParseUpdateMetaV2,
+		crdt.ValidateUpdateV2,
 	})
 }
 

@@ -206,7 +206,7 @@ func skipValue(d *lib0.Decoder, k kind) {
 	if k == kindJSON {
 		d.VarBytes()
 	} else {
-		d.SkipAny()
+		d.SkipCheckedAny()
 	}
 }
 

@@ -67,7 +67,7 @@ type deleteSetDecoder interface {
 // A short update can stand for many structs where format v2 run-length encodes all that tells them apart. A reader
 // accepts freeStructs of them, and beyond that structsPerByte for each byte of its input.
 const (
-	freeStructs    = 1 << 20
+	freeStructs    = 1 << 17
 	structsPerByte = 4
 )
 
@@ -435,7 +435,7 @@ func cutValues(data []byte, n uint32) []byte {
 	}
 	d := lib0.NewDecoder(data)
 	for range n {
-		d.SkipAny()
+		d.SkipCheckedAny()
 	}
 	return data[d.Pos():]
 }

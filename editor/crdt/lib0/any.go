@@ -334,6 +334,12 @@ func (d *Decoder) skipAny(depth int) bool {
 		return true
 	case tagInteger:
 		start := d.pos
+		for i, b := range d.buf[start:min(start+5, len(d.buf))] {
+			if b < 0x80 && (i < 4 || b < 0x10) { // No more than 31 bits.
+				d.pos = start + i + 1
+				return i == 0 || b != 0
+			}
+		}
 		m, _ := d.VarInt()
 		return m <= maxTaggedInteger && d.shortest(start)
 	case tagFloat32:
@@ -396,6 +402,32 @@ func (d *Decoder) skipString() bool {
 	at := d.pos
 	s := d.VarString()
 	return d.pos-at == len(s)+varUintLen(uint64(len(s)))
+}
+
+// SkipCheckedAny is SkipAny for a value that was read before.
+func (d *Decoder) SkipCheckedAny() {
+	switch d.Uint8() {
+	case tagInteger:
+		for d.pos < len(d.buf) && d.buf[d.pos] >= 0x80 {
+			d.pos++
+		}
+		d.pos = min(d.pos+1, len(d.buf))
+	case tagFloat32:
+		d.Bytes(4)
+	case tagFloat64, tagBigInt:
+		d.Bytes(8)
+	case tagString, tagBytes:
+		d.VarBytes()
+	case tagObject:
+		for n := d.VarUint(); n > 0 && d.err == nil; n-- {
+			d.VarBytes()
+			d.SkipCheckedAny()
+		}
+	case tagArray:
+		for n := d.VarUint(); n > 0 && d.err == nil; n-- {
+			d.SkipCheckedAny()
+		}
+	}
 }
 
 // shortest reports whether the integer that was read from start on has no needless bytes.

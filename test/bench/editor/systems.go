@@ -70,6 +70,9 @@ func editor(o options, dir, port, internal string, s storage) command {
 		"--listen", loopback + ":" + port, "--internal-listen", loopback + ":" + internal, "--log-level", "warn",
 		"--drain-over", "10ms", "--drain-timeout", "10ms",
 	}}
+	// As Go does in a container that is limited to one processor: with one, a call of the system that waits for the disk
+	// holds everything up until the runtime notices.
+	c.env = []string{"GOMAXPROCS=2"}
 	if s.redisPort == "" {
 		c.args = append(c.args, "--data", filepath.Join(dir, "data"))
 		return c
