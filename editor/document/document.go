@@ -195,10 +195,18 @@ func (d *Document) Attach(sink Sink) (*Attachment, error) {
 	return a, nil
 }
 
+// Author is who made a change, and how it came.
+type Author struct {
+	// User is empty where nobody is known.
+	User string
+	// Origin is the protocol, such as "y-websocket".
+	Origin string
+}
+
 // Update integrates a change, tells all others, and stores it. The sink's Ack or Rejected is called with id later,
 // unless the document closes first. echo tells the sender's sink of the change too. The update must not change
 // afterwards.
-func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
+func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 	d := a.document
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -238,7 +246,9 @@ func (a *Attachment) Update(id uint64, user string, update []byte, echo bool) {
 	d.seq++
 	d.bytes += len(update)
 	op := &operation{
-		entry: storage.Entry{Document: d.name, Seq: d.seq, Time: d.tick(), User: user, Update: update, Publish: d.hot},
+		entry: storage.Entry{
+			Document: d.name, Seq: d.seq, Time: d.tick(), User: by.User, Origin: by.Origin, Update: update, Publish: d.hot,
+		},
 		since: start,
 		acks:  []ack{{a, id}},
 	}

@@ -143,8 +143,8 @@ func TestNothingIsAcknowledgedBeforeItIsStored(t *testing.T) {
 	g := &gate{}
 	_, from, other, a := open(t, g)
 	x := newTypist(1).insert(t, "x")
-	a.Update(1, "", x, false)
-	a.Update(2, "", x, false)
+	a.Update(1, Author{}, x, false)
+	a.Update(2, Author{}, x, false)
 	if from.acks != 0 || other.updates != 1 || from.updates != 0 || g.appends() != 1 {
 		t.Fatalf("before: %+v, %+v, %d appended", from, other, g.appends())
 	}
@@ -158,8 +158,8 @@ func TestTimestampsRiseThoughTheClockStandsStill(t *testing.T) {
 	g := &gate{}
 	_, _, _, a := open(t, g)
 	p := newTypist(1)
-	a.Update(1, "", p.insert(t, "x"), false)
-	a.Update(2, "", p.insert(t, "y"), false)
+	a.Update(1, Author{}, p.insert(t, "x"), false)
+	a.Update(2, Author{}, p.insert(t, "y"), false)
 	if e := g.entries; e[0].Seq != 1 || e[1].Seq != 2 || !e[1].Time.After(e[0].Time) {
 		t.Fatalf("stored %+v", e)
 	}
@@ -169,9 +169,9 @@ func TestOverloadDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 	g := &gate{}
 	_, from, _, a := open(t, g)
 	p := newTypist(1)
-	a.Update(1, "", p.insert(t, "x"), false)
+	a.Update(1, Author{}, p.insert(t, "x"), false)
 	g.answer(storage.ErrOverloaded)
-	a.Update(2, "", p.insert(t, "y"), false)
+	a.Update(2, Author{}, p.insert(t, "y"), false)
 	await(t, "the operation to be appended again", func() bool { return g.appends() >= 3 })
 	g.answer(nil)
 	if from.acks != 2 || g.entries[1].Seq != 1 || g.entries[2].Seq != 2 {
@@ -182,7 +182,7 @@ func TestOverloadDelaysAcknowledgementsAndLosesNothing(t *testing.T) {
 func TestAClosedDocumentTellsEverybodyAndAcknowledgesNothing(t *testing.T) {
 	g := &gate{}
 	d, from, other, a := open(t, g)
-	a.Update(1, "", newTypist(1).insert(t, "x"), false)
+	a.Update(1, Author{}, newTypist(1).insert(t, "x"), false)
 	d.Close()
 	g.answer(nil)
 	if !from.closed || !other.closed || from.acks != 0 {
@@ -198,15 +198,15 @@ func TestAcknowledgementsKeepTheOrderOfOperations(t *testing.T) {
 	_, from, _, a := open(t, g)
 	p := newTypist(1)
 	first, second := p.insert(t, "x"), p.insert(t, "y")
-	a.Update(1, "", first, false)
-	a.Update(2, "", second, false)
+	a.Update(1, Author{}, first, false)
+	a.Update(2, Author{}, second, false)
 	// What repeats the first operation says that all before is stored too.
 	g.mu.Lock()
 	waiting := g.waiting
 	g.waiting = nil
 	g.mu.Unlock()
 	waiting[1](nil)
-	a.Update(3, "", first, false)
+	a.Update(3, Author{}, first, false)
 	if from.acks != 0 {
 		t.Fatal("acknowledged although the first operation is not stored")
 	}
@@ -219,12 +219,12 @@ func TestAcknowledgementsKeepTheOrderOfOperations(t *testing.T) {
 func TestMalformedAndOversizedUpdatesAreRefusedAndChangeNothing(t *testing.T) {
 	g := &gate{}
 	d, from, other, a := open(t, g, func(o *Options) { o.MaxBytes = 100 })
-	a.Update(1, "", []byte("no update"), false)
+	a.Update(1, Author{}, []byte("no update"), false)
 	if from.rejected != Malformed {
 		t.Errorf("a malformed update is %q", from.rejected)
 	}
 	p := newTypist(1)
-	a.Update(2, "", p.insert(t, strings.Repeat("x", 100)), false)
+	a.Update(2, Author{}, p.insert(t, strings.Repeat("x", 100)), false)
 	if from.rejected != TooLarge {
 		t.Errorf("an update beyond the bound is %q", from.rejected)
 	}
@@ -238,7 +238,7 @@ func TestSnapshotsHoldWhatIsStored(t *testing.T) {
 	d, _, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 3 })
 	p := newTypist(1)
 	for i := range 4 {
-		a.Update(uint64(i), "", p.insert(t, "x"), false)
+		a.Update(uint64(i), Author{}, p.insert(t, "x"), false)
 	}
 	if len(g.taken()) != 0 {
 		t.Fatal("a snapshot before anything was stored")
@@ -262,7 +262,7 @@ func TestSnapshotsHoldWhatIsStored(t *testing.T) {
 func TestAnIdleDocumentIsClosedAfterItsSnapshot(t *testing.T) {
 	g := &gate{}
 	d, _, _, a := open(t, g)
-	a.Update(1, "", newTypist(1).insert(t, "x"), false)
+	a.Update(1, Author{}, newTypist(1).insert(t, "x"), false)
 	g.answer(nil)
 	if d.CloseIfIdle() {
 		t.Fatal("closed although somebody is attached")
@@ -281,7 +281,7 @@ func TestOperationsWaitWhenSnapshotsCannotBeStored(t *testing.T) {
 	_, from, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 1 })
 	p := newTypist(1)
 	for i := range maxTail + 10 {
-		a.Update(uint64(i), "", p.insert(t, "x"), false)
+		a.Update(uint64(i), Author{}, p.insert(t, "x"), false)
 	}
 	g.answer(nil)
 	if g.appends() != maxTail || from.acks != maxTail {
@@ -304,12 +304,12 @@ func TestAJoinerGetsWhatItLacks(t *testing.T) {
 	g := &gate{}
 	d, _, _, a := open(t, g)
 	p := newTypist(1)
-	a.Update(1, "", p.insert(t, strings.Repeat("a", 1000)), false)
+	a.Update(1, Author{}, p.insert(t, strings.Repeat("a", 1000)), false)
 	joiner := newTypist(2)
 	if err := joiner.doc.ApplyUpdate(p.last, nil); err != nil {
 		t.Fatal(err)
 	}
-	a.Update(2, "", p.insert(t, "b"), false)
+	a.Update(2, Author{}, p.insert(t, "b"), false)
 	asked := &asker{}
 	attachment, err := d.Attach(asked)
 	if err != nil {
@@ -346,7 +346,7 @@ func TestACheckIsAnsweredWithoutIntegratingAnything(t *testing.T) {
 	_, from, other, a := open(t, g)
 	p := newTypist(1)
 	known := p.insert(t, "x")
-	a.Update(1, "", known, false)
+	a.Update(1, Author{}, known, false)
 	unknown := p.insert(t, "y")
 	a.Check(2, known)
 	if from.acks != 0 || from.rejected != "" {
@@ -375,7 +375,7 @@ func TestManyParticipantsFollowTheFeed(t *testing.T) {
 	g := &gate{}
 	d, from, other, a := open(t, g, func(o *Options) { o.FanOut = 3 })
 	p := newTypist(1)
-	a.Update(1, "", p.insert(t, "x"), false)
+	a.Update(1, Author{}, p.insert(t, "x"), false)
 	third := &record{}
 	attachment, err := d.Attach(third)
 	if err != nil {
@@ -385,9 +385,9 @@ func TestManyParticipantsFollowTheFeed(t *testing.T) {
 		t.Fatal("not everybody is asked to follow the feed")
 	}
 	// Who does not follow yet is told directly, so that nothing is missed in between.
-	a.Update(2, "", p.insert(t, "y"), false)
+	a.Update(2, Author{}, p.insert(t, "y"), false)
 	attachment.Following(true)
-	a.Update(3, "", p.insert(t, "z"), false)
+	a.Update(3, Author{}, p.insert(t, "z"), false)
 	if other.updates != 3 || third.updates != 1 {
 		t.Fatalf("the participants were told of %d and %d updates", other.updates, third.updates)
 	}
@@ -406,7 +406,7 @@ func TestManyParticipantsFollowTheFeed(t *testing.T) {
 	if third.follow {
 		t.Fatal("the feed is not left")
 	}
-	attachment.Update(4, "", newTypist(2).insert(t, "v"), true)
+	attachment.Update(4, Author{}, newTypist(2).insert(t, "v"), true)
 	if third.updates != 2 {
 		t.Fatal("who has left the feed is not told of updates")
 	}

@@ -1,8 +1,9 @@
-// Package edge owns client connections: it speaks y-websocket to Yjs clients, finds each document's owner through the
-// shard map, and keeps clients connected while owners come and go.
+// Package edge owns client connections: it speaks y-websocket and Hocuspocus to Yjs clients, asks who they are and what
+// they may do, bounds what they send, finds each document's owner through the shard map, and keeps clients connected
+// while owners come and go.
 //
-// It knows nothing of how documents are kept or stored. Any origin may connect: who may open a document is not decided
-// here yet.
+// It knows nothing of how documents are kept or stored, and leaves it to package auth who may open them. Locks are taken
+// in this order: the edge's, a room's, an outbox's.
 package edge
 
 import (
@@ -19,19 +20,19 @@ import (
 	"github.com/gorilla/websocket"
 
 	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/protocol"
+	"collab.dev/operator/editor/ratelimit"
 	"collab.dev/operator/editor/shard"
+	"collab.dev/operator/editor/storage"
 )
 
-const (
-	readLimit    = 16 << 20
-	pongTimeout  = 60 * time.Second
-	writeTimeout = 10 * time.Second
-	idlePing     = 25 * time.Second
-	// clientQueue is how much, in bytes, may wait for a slow client before it is cut off and has to synchronize afresh.
-	clientQueue = 32 << 20
-)
+// keepalives is the number of turns, one a second, in which all connections get a sign of life.
+const keepalives = 25
+
+// nobody is the presence of nobody.
+var nobody = protocol.EncodeAwareness(nil)
 
 // Options are what an Edge needs.
 type Options struct {
@@ -42,6 +43,14 @@ type Options struct {
 	Local peer.Handler
 	// Dial opens a link to another owner; the stream ends with ctx.
 	Dial func(ctx context.Context, address string) (peer.Stream, error)
+	// Guard says who clients are and what they may do; auth.Open if it is nil.
+	Guard *auth.Guard
+	// Limiter bounds what clients send; nil bounds nothing.
+	Limiter *ratelimit.Limiter
+	// Feed tells of the changes of documents with many edges; nil if the store has none.
+	Feed storage.Feed
+	// Metrics takes what is measured. Optional.
+	Metrics *Metrics
 	// Logger takes what is worth knowing about connections.
 	Logger *slog.Logger
 }
@@ -49,29 +58,38 @@ type Options struct {
 // Edge serves clients. It is safe for concurrent use.
 type Edge struct {
 	opts        Options
-	ctx         context.Context
+	ctx         context.Context //nolint:containedctx // Its end is the edge's.
 	cancel      context.CancelFunc
 	links       links
 	wait        sync.WaitGroup
 	upgrader    websocket.Upgrader
 	connections atomic.Int64
 	draining    atomic.Bool
+	served      atomic.Uint64
 
 	mu    sync.Mutex
 	rooms map[string]*room
+	conns map[*conn]struct{}
 }
 
 // New returns an edge. Close ends it.
 func New(opts Options) *Edge {
+	if opts.Guard == nil {
+		opts.Guard = auth.Open()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Edge{
-		opts: opts, ctx: ctx, cancel: cancel, rooms: map[string]*room{},
+	e := &Edge{
+		opts: opts, ctx: ctx, cancel: cancel, rooms: map[string]*room{}, conns: map[*conn]struct{}{},
 		links: links{ctx: ctx, opts: &opts, byID: map[v1alpha1.ShardMember]*link{}},
 		upgrader: websocket.Upgrader{
-			HandshakeTimeout: writeTimeout, ReadBufferSize: 4096, WriteBufferSize: 4096,
-			WriteBufferPool: &sync.Pool{}, CheckOrigin: func(*http.Request) bool { return true },
+			HandshakeTimeout: writeTimeout, ReadBufferSize: 1024, WriteBufferSize: 4096,
+			WriteBufferPool: &sync.Pool{}, EnableCompression: true,
+			// It is checked before, to answer with a sentence.
+			CheckOrigin: func(*http.Request) bool { return true },
 		},
 	}
+	e.wait.Go(e.keepalive)
+	return e
 }
 
 // Connections returns the number of connected clients.
@@ -87,16 +105,13 @@ func (e *Edge) StopAccepting() { e.draining.Store(true) }
 // the owners have acknowledged everything that they sent, but no longer than ctx.
 func (e *Edge) Drain(ctx context.Context, over time.Duration) error {
 	e.StopAccepting()
-	for _, r := range e.snapshot() {
-		r.mu.Lock()
-		for c := range r.clients {
-			time.AfterFunc(rand.N(over), func() { c.bye(websocket.CloseServiceRestart, "the server restarts") })
-		}
-		r.mu.Unlock()
+	for _, c := range e.connected() {
+		timer := time.AfterFunc(rand.N(over), func() { c.bye(websocket.CloseServiceRestart, "the server restarts") })
+		defer timer.Stop()
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for len(e.snapshot()) > 0 {
+	for !e.empty() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -117,64 +132,113 @@ func (e *Edge) Close() {
 	e.links.wait.Wait()
 }
 
-func (e *Edge) snapshot() []*room {
+func (e *Edge) connected() []*conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := make([]*room, 0, len(e.rooms))
-	for _, r := range e.rooms {
-		out = append(out, r)
+	out := make([]*conn, 0, len(e.conns))
+	for c := range e.conns {
+		out = append(out, c)
 	}
 	return out
 }
 
-var names = regexp.MustCompile(`^/collab/([A-Za-z0-9][A-Za-z0-9._~-]{0,62})/([A-Za-z0-9][A-Za-z0-9._~-]{0,127})$`)
+func (e *Edge) empty() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.rooms) == 0
+}
 
-// ServeHTTP serves /collab/{org}/{document}.
+// keepalive gives every connection a sign of life once in keepalives seconds.
+func (e *Edge) keepalive() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for turn := 0; ; turn = (turn + 1) % keepalives {
+		select {
+		case <-ticker.C:
+		case <-e.ctx.Done():
+			return
+		}
+		for _, c := range e.connected() {
+			if c.slot == turn {
+				c.keepalive()
+			}
+		}
+	}
+}
+
+const (
+	orgPattern      = `[A-Za-z0-9][A-Za-z0-9._~-]{0,62}`
+	documentPattern = `[A-Za-z0-9][A-Za-z0-9._~-]{0,127}`
+)
+
+var (
+	paths = regexp.MustCompile(`^/collab/(` + orgPattern + `/` + documentPattern + `)$`)
+	names = regexp.MustCompile(`^` + orgPattern + `/` + documentPattern + `$`)
+)
+
+func validName(name string) bool { return names.MatchString(name) }
+
+// ServeHTTP serves /collab/{org}/{document} to y-websocket and /hocuspocus to Hocuspocus's provider.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	match := names.FindStringSubmatch(r.URL.Path)
+	dialect, name := protocol.YWebsocket, ""
+	if match := paths.FindStringSubmatch(r.URL.Path); match != nil {
+		name = match[1]
+	} else if r.URL.Path == "/hocuspocus" || r.URL.Path == "/hocuspocus/" {
+		dialect = protocol.Hocuspocus
+	} else {
+		http.Error(w, "The path must be /hocuspocus or /collab/{organization}/{document}: letters, digits and . _ ~ - only, "+
+			"starting with a letter or digit, at most 63 and 128 characters.", http.StatusNotFound)
+		return
+	}
 	switch {
-	case match == nil:
-		http.Error(w, "The path must be /collab/{organization}/{document}: letters, digits and . _ ~ - only, starting "+
-			"with a letter or digit, at most 63 and 128 characters.", http.StatusNotFound)
 	case !websocket.IsWebSocketUpgrade(r):
 		http.Error(w, "This address speaks WebSocket, as Yjs clients do.", http.StatusUpgradeRequired)
+	case !e.opts.Guard.AllowOrigin(r):
+		e.opts.Metrics.refuse("origin")
+		http.Error(w, "Pages of this origin may not connect; it has to be among the allowed origins.", http.StatusForbidden)
 	case e.Draining():
 		http.Error(w, "This server is about to stop; connect again to reach another one.", http.StatusServiceUnavailable)
 	default:
-		conn, err := e.upgrader.Upgrade(w, r, nil)
+		socket, err := e.upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return // The upgrader has answered.
 		}
-		e.serve(conn, match[1]+"/"+match[2])
+		e.serve(socket, dialect, name, e.opts.Guard.Token(r))
 	}
 }
 
-// serve serves one client until it leaves.
-func (e *Edge) serve(conn *websocket.Conn, name string) {
+// serve serves one connection until it ends.
+func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, token string) {
 	ctx, cancel := context.WithCancel(e.ctx)
-	c := &client{conn: conn, cancel: cancel, out: peer.NewQueue(clientQueue, func(m []byte) int { return len(m) + 64 })}
-	r := e.join(c, name)
-	if r == nil {
+	id := e.served.Add(1)
+	c := &conn{
+		edge: e, socket: socket, dialect: dialect, ctx: ctx, cancel: cancel, token: token, slot: int(id % keepalives),
+		log: e.opts.Logger.With("connection", id),
+	}
+	e.mu.Lock()
+	if e.Draining() {
+		e.mu.Unlock()
 		cancel()
-		_ = conn.Close()
+		_ = socket.Close()
 		return
 	}
+	e.conns[c] = struct{}{}
+	e.wait.Add(1)
+	e.mu.Unlock()
 	e.connections.Add(1)
-	var writer sync.WaitGroup
-	writer.Go(func() { c.write(ctx) })
-	if err := c.read(ctx, r); err != nil && ctx.Err() == nil {
-		e.opts.Logger.Debug("A client left", "document", name, "cause", err)
-	}
-	r.leave(c)
-	c.out.Close()
-	cancel()
-	writer.Wait()
+	e.opts.Metrics.connected(dialect, 1)
+	c.serve(name)
+	e.opts.Metrics.connected(dialect, -1)
 	e.connections.Add(-1)
+	e.mu.Lock()
+	delete(e.conns, c)
+	e.mu.Unlock()
 	e.wait.Done()
 }
 
-func (e *Edge) join(c *client, name string) *room {
+// join brings a member into a document's room. It returns nil when nobody is accepted anymore.
+func (e *Edge) join(name string, m *member) *room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.Draining() {
@@ -187,9 +251,8 @@ func (e *Edge) join(c *client, name string) *room {
 		e.wait.Go(func() { r.run(e.ctx) })
 	}
 	r.mu.Lock()
-	r.clients[c] = struct{}{}
+	r.members[m] = struct{}{}
 	r.mu.Unlock()
-	e.wait.Add(1)
 	return r
 }
 
@@ -202,118 +265,4 @@ func (e *Edge) removeIfEmpty(r *room) bool {
 	}
 	delete(e.rooms, r.name)
 	return true
-}
-
-// client is one client's connection.
-type client struct {
-	conn   *websocket.Conn
-	cancel context.CancelFunc
-	out    *peer.Queue[[]byte]
-	// vector is the state vector of a SyncStep1 that is not answered yet. The room's mutex guards it.
-	vector []byte
-}
-
-func (c *client) send(message []byte) {
-	if !c.out.Push(message) {
-		c.cancel()
-	}
-}
-
-// bye sends a close frame; the client's answer, or the lack of one, ends the connection.
-func (c *client) bye(code int, reason string) {
-	deadline := time.Now().Add(writeTimeout)
-	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), deadline)
-	_ = c.conn.SetReadDeadline(time.Now().Add(2 * time.Second))
-}
-
-func (c *client) read(ctx context.Context, r *room) error {
-	defer c.cancel()
-	c.conn.SetReadLimit(readLimit)
-	alive := func() error { return c.conn.SetReadDeadline(time.Now().Add(pongTimeout)) }
-	c.conn.SetPongHandler(func(string) error { return alive() })
-	if err := alive(); err != nil {
-		return err
-	}
-	for {
-		kind, data, err := c.conn.ReadMessage()
-		if err != nil {
-			return err
-		}
-		if kind != websocket.BinaryMessage {
-			c.bye(websocket.CloseUnsupportedData, "messages must be binary")
-			return errors.New("a message that is not binary")
-		}
-		if err := c.handle(ctx, r, data); err != nil {
-			c.bye(websocket.CloseInvalidFramePayloadData, "malformed message")
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-}
-
-func (c *client) handle(ctx context.Context, r *room, data []byte) error {
-	m, err := protocol.Parse(data)
-	if err != nil {
-		return err
-	}
-	switch m.Kind {
-	case protocol.SyncStep1:
-		r.sync(c, m.Payload)
-	case protocol.SyncStep2, protocol.Update:
-		if protocol.IsEmptyUpdate(m.Payload) {
-			return nil
-		}
-		if !r.update(ctx, c, m.Payload, m.Kind == protocol.SyncStep2) {
-			return ctx.Err()
-		}
-		// Nothing was read while the room was full, not even answers to pings.
-		return c.conn.SetReadDeadline(time.Now().Add(pongTimeout))
-	case protocol.Awareness:
-		presences, err := protocol.ParseAwareness(m.Payload)
-		if err != nil {
-			return err
-		}
-		r.awareness(c, presences)
-	case protocol.QueryAwareness:
-		r.queryAwareness(c)
-	}
-	return nil
-}
-
-func (c *client) write(ctx context.Context) {
-	var pinger sync.WaitGroup
-	defer pinger.Wait()
-	// Closing the connection ends the reader.
-	defer func() { _ = c.conn.Close() }()
-	defer c.cancel()
-	keepalive := time.NewTicker(idlePing)
-	defer keepalive.Stop()
-	nobody := protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(nil))
-	// The underlying connection takes deadlines from any goroutine.
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.NetConn().SetWriteDeadline(time.Now()) })
-	defer stop()
-	pinger.Go(func() {
-		for {
-			select {
-			case <-keepalive.C:
-				// y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
-				_ = c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout))
-				c.send(nobody)
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	for {
-		message, ok := c.out.Pop(ctx)
-		if !ok {
-			return
-		}
-		if c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil ||
-			c.conn.WriteMessage(websocket.BinaryMessage, message) != nil {
-			return
-		}
-	}
 }

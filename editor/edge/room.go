@@ -1,16 +1,20 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
 
+	"collab.dev/operator/editor/crdt"
+	"collab.dev/operator/editor/document"
 	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/protocol"
+	"collab.dev/operator/editor/storage"
 )
 
 const (
-	// outboxUpdates and outboxBytes bound what waits for the owner's acknowledgement; beyond them the room's clients
+	// outboxUpdates and outboxBytes bound what waits for the owner's acknowledgement; beyond them the room's members
 	// are not read.
 	outboxUpdates = 1024
 	outboxBytes   = 16 << 20
@@ -18,9 +22,37 @@ const (
 	maxBackoff    = 500 * time.Millisecond
 	// answerTimeout bounds the owner's answer to an attempt to attach.
 	answerTimeout = 7 * time.Second
+	// recentUpdates bounds how many updates wait for being counted as known.
+	recentUpdates = 256
 )
 
-// room is one document at this edge: its clients, and what the owner has not acknowledged yet.
+// member is somebody in a room: a document on a client's connection, or a Session.
+type member struct {
+	// origin and user say how and from whom changes come.
+	origin, user string
+	// silent members have nothing to tell the owner: they are not asked for what it lacks.
+	silent bool
+	// send is called with the room locked, and must neither block nor call the room.
+	send func(kind protocol.Kind, payload []byte)
+	// vector is the state vector of a question that is not answered yet, since asked and under the number ref; question
+	// says that the answer ends with a question in turn. The room's mutex guards them.
+	vector   []byte
+	question bool
+	asked    time.Time
+	ref      uint64
+}
+
+// fate is told what became of a change: that it is stored, or why it will never be. It is called with the room locked,
+// and must neither block nor call the room.
+type fate func(why document.Reason, ok bool)
+
+// sent is a frame that the owner has not acknowledged.
+type sent struct {
+	frame *peer.Frame
+	done  fate
+}
+
+// room is one document at this edge: its members, and what the owner has not acknowledged yet.
 type room struct {
 	edge *Edge
 	name string
@@ -28,25 +60,30 @@ type room struct {
 	poke chan struct{}
 
 	mu       sync.Mutex
-	clients  map[*client]struct{}
-	presence protocol.Room[*client]
+	members  map[*member]struct{}
+	presence protocol.Room[*member]
 	// refs holds who waits for an answer to which Sync.
-	refs  map[uint64]*client
+	refs  map[uint64]*member
 	last  uint64
-	out   []*peer.Frame
+	out   []sent
 	bytes int
 	space chan struct{}
 	// link and channel lead to the owner; link is nil while the room is not attached.
 	link    *link
 	channel uint32
-	// resync says that the room was attached before, so that the next owner and all clients must be brought together.
+	// resync says that the room was attached before, so that the next owner and all members must be brought together.
 	resync bool
+	// known is what all members have been told of, but for recent, which is still to be counted.
+	known  crdt.StateVector
+	recent [][]byte
+	// unfollow ends the subscription to the store's feed, nil if there is none.
+	unfollow func()
 }
 
 func newRoom(e *Edge, name string) *room {
 	return &room{
 		edge: e, name: name, poke: make(chan struct{}, 1),
-		clients: map[*client]struct{}{}, refs: map[uint64]*client{}, space: make(chan struct{}),
+		members: map[*member]struct{}{}, refs: map[uint64]*member{}, space: make(chan struct{}),
 	}
 }
 
@@ -87,12 +124,14 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 		case peer.Attached:
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if !over {
-				r.attached(k, f.Channel)
+			if !over && len(f.Parts) == 1 {
+				r.attached(k, f)
 				close(attached)
 			}
 		case peer.Refused, peer.Moved:
 			once.Do(func() { close(ended) })
+		case peer.Follow:
+			r.follow(k, f.Channel, f.ID == 1)
 		default:
 			r.handle(f)
 		}
@@ -102,6 +141,7 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 		r.link, over = nil, true
 		r.mu.Unlock()
 		k.drop(number)
+		r.follow(nil, 0, false)
 	}()
 	k.send(&peer.Frame{Kind: peer.Attach, Channel: number, ID: uint64(epoch), Text: r.name})
 	timeout := time.NewTimer(answerTimeout)
@@ -138,27 +178,32 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 }
 
 // attached brings a new owner and the room together: the owner gets what was never acknowledged and who is here, the
-// clients get what they may have missed and are asked for what the owner may lack. The room is locked.
-func (r *room) attached(k *link, channel uint32) {
-	r.link, r.channel = k, channel
-	for _, f := range r.out {
-		r.up(f)
+// members get what they may have missed and are asked for what the owner may lack. The room is locked.
+func (r *room) attached(k *link, f *peer.Frame) {
+	r.link, r.channel = k, f.Channel
+	for _, s := range r.out {
+		r.up(s.frame)
 	}
-	here := r.presence.Present(func(by *client) bool { return by != nil })
+	here := r.presence.Present(func(by *member) bool { return by != nil })
 	if len(here) > 0 {
 		r.up(&peer.Frame{Kind: peer.Awareness, Parts: [][]byte{protocol.EncodeAwareness(here)}})
 	}
 	// Who waited for an answer of the last owner asks again.
 	clear(r.refs)
-	for c := range r.clients {
-		if c.vector != nil {
-			r.ask(c)
+	for m := range r.members {
+		if m.vector != nil {
+			r.ask(m)
 		}
 	}
 	if r.resync {
-		r.up(&peer.Frame{Kind: peer.Sync, Parts: [][]byte{protocol.EmptyStateVector()}})
+		r.catchUp()
+		return
 	}
 	r.resync = true
+	// Every member asks for this much by itself.
+	if known, err := crdt.DecodeStateVector(f.Parts[0]); err == nil {
+		r.known = known
+	}
 }
 
 // up sends a frame to the owner if there is one. The frame is copied: its channel differs from owner to owner.
@@ -170,62 +215,62 @@ func (r *room) up(f *peer.Frame) {
 	}
 }
 
-func (r *room) ask(c *client) {
+func (r *room) ask(m *member) {
 	if r.link == nil {
 		return
 	}
+	delete(r.refs, m.ref) // An older question is not worth answering anymore.
 	r.last++
-	r.refs[r.last] = c
-	r.up(&peer.Frame{Kind: peer.Sync, ID: r.last, Parts: [][]byte{c.vector}})
+	m.ref = r.last
+	r.refs[m.ref] = m
+	r.up(&peer.Frame{Kind: peer.Sync, ID: m.ref, Parts: [][]byte{m.vector}})
 }
 
 // handle takes a frame of the owner.
 func (r *room) handle(f *peer.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch f.Kind {
-	case peer.Ack, peer.Rejected:
-		r.acknowledge(f.ID)
-		if f.Kind == peer.Rejected {
-			r.edge.opts.Logger.Warn("The owner refused a malformed update", "document", r.name)
+	switch {
+	case f.Kind == peer.Ack:
+		r.acknowledge(f.ID, "", true)
+	case f.Kind == peer.Rejected:
+		r.acknowledge(f.ID, document.Reason(f.Text), false)
+	case f.Kind == peer.Update && len(f.Parts) == 1:
+		r.change(f.Parts[0], nil)
+	case f.Kind == peer.Awareness && len(f.Parts) == 1:
+		r.hear(f.Parts[0])
+	case f.Kind == peer.Stateless && len(f.Parts) == 1:
+		r.tell(protocol.Stateless, f.Parts[0], nil)
+	case f.Kind == peer.Content && len(f.Parts) == 1:
+		if m := r.refs[f.ID]; m != nil {
+			m.send(protocol.SyncStep2, f.Parts[0])
+		} else if f.ID == 0 {
+			r.change(f.Parts[0], nil)
 		}
-	case peer.Update:
-		if len(f.Parts) == 1 {
-			r.tell(protocol.Encode(protocol.Update, f.Parts[0]), nil)
-		}
-	case peer.Awareness:
-		if len(f.Parts) == 1 {
-			r.hear(f.Parts[0])
-		}
-	case peer.Content:
-		for _, u := range f.Parts {
-			message := protocol.Encode(protocol.Update, u)
-			if f.ID == 0 {
-				r.tell(message, nil)
-			} else if c := r.refs[f.ID]; c != nil {
-				c.send(message)
+	case f.Kind == peer.ContentEnd && len(f.Parts) == 2:
+		r.answered(f)
+	}
+}
+
+// answered ends the owner's answer to a question, which is a member's, or the room's own.
+func (r *room) answered(f *peer.Frame) {
+	r.hear(f.Parts[1])
+	m := r.refs[f.ID]
+	delete(r.refs, f.ID)
+	switch {
+	case f.ID == 0:
+		for m := range r.members {
+			if !m.silent {
+				m.send(protocol.SyncStep1, f.Parts[0])
 			}
 		}
-	case peer.ContentEnd:
-		if len(f.Parts) != 2 {
-			return
+	case m != nil:
+		r.edge.opts.Metrics.joined(time.Since(m.asked))
+		m.vector = nil
+		if m.question && !m.silent {
+			m.send(protocol.SyncStep1, f.Parts[0])
 		}
-		ask := protocol.Encode(protocol.SyncStep1, f.Parts[0])
-		if f.ID == 0 {
-			r.tell(ask, nil)
-			r.hear(f.Parts[1])
-			return
-		}
-		c := r.refs[f.ID]
-		delete(r.refs, f.ID)
-		if c == nil {
-			return
-		}
-		c.vector = nil
-		c.send(protocol.Encode(protocol.SyncStep2, protocol.EmptyUpdate()))
-		c.send(ask)
-		r.hear(f.Parts[1])
-		c.send(protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil))))
+		m.send(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil)))
 	}
 }
 
@@ -237,22 +282,71 @@ func (r *room) hear(update []byte) {
 		return
 	}
 	if changed, _ := r.presence.Apply(presences, nil); len(changed) > 0 {
-		r.tell(protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(changed)), nil)
+		r.tell(protocol.Awareness, protocol.EncodeAwareness(changed), nil)
 	}
 }
 
-func (r *room) tell(message []byte, except *client) {
-	for c := range r.clients {
-		if c != except {
-			c.send(message)
+func (r *room) tell(kind protocol.Kind, payload []byte, except *member) {
+	for m := range r.members {
+		if m != except {
+			m.send(kind, payload)
 		}
 	}
 }
 
-// update takes a client's change. It waits while too much is not acknowledged, so that its caller does not read on, and
+// change tells the members of a change, and remembers that they know it.
+func (r *room) change(update []byte, except *member) {
+	r.tell(protocol.Update, update, except)
+	if r.recent = append(r.recent, update); len(r.recent) >= recentUpdates {
+		r.count()
+	}
+}
+
+// count adds the recent updates to what is known. One that does not follow what is known may wait for another in every
+// member, and is not counted.
+func (r *room) count() {
+	if len(r.recent) == 0 {
+		return
+	}
+	if r.known == nil {
+		r.known = crdt.StateVector{}
+	}
+	for _, update := range r.recent {
+		meta, err := crdt.ParseUpdateMeta(update)
+		if err != nil {
+			continue
+		}
+		for client, from := range meta.From {
+			if to := meta.To[client]; from <= r.known[client] && to > r.known[client] {
+				r.known[client] = to
+			}
+		}
+	}
+	r.recent = nil
+}
+
+// update takes a member's change. It waits while too much is not acknowledged, so that its caller does not read on, and
 // returns false if ctx ends before there is room. A reply to SyncStep1 mostly repeats what everybody knows: the owner
 // decides whether the others need it.
-func (r *room) update(ctx context.Context, c *client, update []byte, reply bool) bool {
+func (r *room) update(ctx context.Context, m *member, update []byte, reply bool, done fate) bool {
+	f := &peer.Frame{Kind: peer.Update, Text: m.origin + "\x00" + m.user, Parts: [][]byte{update}}
+	if reply {
+		f.Parts = append(f.Parts, []byte{1})
+	}
+	return r.post(ctx, f, done, func() {
+		if !reply {
+			r.change(update, m)
+		}
+	})
+}
+
+// check asks whether the owner has all of an update. It waits as update does.
+func (r *room) check(ctx context.Context, update []byte, done fate) bool {
+	return r.post(ctx, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
+}
+
+// post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
+func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) bool {
 	for {
 		r.mu.Lock()
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
@@ -267,42 +361,95 @@ func (r *room) update(ctx context.Context, c *client, update []byte, reply bool)
 		}
 	}
 	defer r.mu.Unlock()
+	then()
 	r.last++
-	f := &peer.Frame{Kind: peer.Update, ID: r.last, Parts: [][]byte{update}}
-	if reply {
-		f.Parts = append(f.Parts, []byte{1})
-	} else {
-		r.tell(protocol.Encode(protocol.Update, update), c)
-	}
-	r.out = append(r.out, f)
-	r.bytes += len(update)
+	f.ID = r.last
+	r.out = append(r.out, sent{f, done})
+	r.bytes += len(f.Parts[0])
 	r.up(f)
 	return true
 }
 
-func (r *room) acknowledge(id uint64) {
-	for i, f := range r.out {
-		if f.ID == id {
-			r.bytes -= len(f.Parts[0])
+func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
+	for i, s := range r.out {
+		if s.frame.ID == id {
+			r.bytes -= len(s.frame.Parts[0])
 			r.out = append(r.out[:i:i], r.out[i+1:]...)
+			if s.done != nil {
+				s.done(why, ok)
+			}
 			close(r.space)
 			r.space = make(chan struct{})
 			break
 		}
 	}
-	if len(r.out) == 0 && len(r.clients) == 0 {
+	if len(r.out) == 0 && len(r.members) == 0 {
 		r.wake()
 	}
 }
 
-// awareness takes a client's presence. It is echoed to the client: y-websocket reconnects when it hears nothing for
-// 30 seconds, and pings are invisible to it.
-func (r *room) awareness(c *client, presences []protocol.Presence) {
+// follow begins or ends to take changes from the store's feed, as the owner asks.
+func (r *room) follow(k *link, channel uint32, begin bool) {
+	r.mu.Lock()
+	end := r.unfollow
+	r.unfollow = nil
+	r.mu.Unlock()
+	// No call of the feed is under way when this returns, so that the room must not be locked.
+	if end != nil {
+		end()
+	}
+	feed := r.edge.opts.Feed
+	if k == nil || feed == nil || !begin && end == nil {
+		return
+	}
+	if !begin {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.catchUp()
+		return
+	}
+	stop := feed.Subscribe(r.name, r.published, func() {
+		k.send(&peer.Frame{Kind: peer.Following, Channel: channel, ID: 1})
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.catchUp()
+	})
+	r.mu.Lock()
+	if r.link == k && r.channel == channel {
+		r.unfollow, stop = stop, nil
+	}
+	r.mu.Unlock()
+	if stop != nil {
+		stop() // The owner was lost meanwhile.
+	}
+}
+
+// catchUp asks for what the members may have missed.
+func (r *room) catchUp() {
+	r.count()
+	r.up(&peer.Frame{Kind: peer.Sync, Parts: [][]byte{r.known.Encode()}})
+}
+
+// published takes a change from the store's feed. Those that this edge sent, its members have.
+func (r *room) published(e storage.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	changed, stale := r.presence.Apply(presences, c)
+	for _, s := range r.out {
+		if len(s.frame.Parts) == 1 && bytes.Equal(s.frame.Parts[0], e.Update) {
+			return
+		}
+	}
+	r.change(e.Update, nil)
+}
+
+// awareness takes a member's presence. It is echoed: y-websocket reconnects when it hears nothing for 30 seconds, and
+// pings are invisible to it.
+func (r *room) awareness(m *member, presences []protocol.Presence) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed, stale := r.presence.Apply(presences, m)
 	if len(stale) > 0 {
-		c.send(protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(stale)))
+		m.send(protocol.Awareness, protocol.EncodeAwareness(stale))
 	}
 	r.announce(changed)
 }
@@ -312,36 +459,40 @@ func (r *room) announce(changed []protocol.Presence) {
 		return
 	}
 	update := protocol.EncodeAwareness(changed)
-	r.tell(protocol.Encode(protocol.Awareness, update), nil)
+	r.tell(protocol.Awareness, update, nil)
 	r.up(&peer.Frame{Kind: peer.Awareness, Parts: [][]byte{update}})
 }
 
-// sync answers a client's SyncStep1.
-func (r *room) sync(c *client, vector []byte) {
+// stateless hands an application's message to all others. It is not kept, and lost while there is no owner.
+func (r *room) stateless(m *member, payload []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.vector = vector
-	r.ask(c)
+	r.tell(protocol.Stateless, payload, m)
+	r.up(&peer.Frame{Kind: peer.Stateless, Parts: [][]byte{payload}})
 }
 
-// queryAwareness tells a client who is here.
-func (r *room) queryAwareness(c *client) {
+// sync answers a member's question for what it lacks; question says that it is asked in turn.
+func (r *room) sync(m *member, vector []byte, question bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.send(protocol.Encode(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil))))
+	m.vector, m.question, m.asked = vector, question, time.Now()
+	r.ask(m)
 }
 
-// leave removes a client and its presence.
-func (r *room) leave(c *client) {
+// queryAwareness tells a member who is here.
+func (r *room) queryAwareness(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.clients, c)
-	for ref, waiting := range r.refs {
-		if waiting == c {
-			delete(r.refs, ref)
-		}
-	}
-	r.announce(r.presence.Leave(c))
+	m.send(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil)))
+}
+
+// leave removes a member and its presence.
+func (r *room) leave(m *member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.members, m)
+	delete(r.refs, m.ref)
+	r.announce(r.presence.Leave(m))
 	r.wake()
 }
 
@@ -355,5 +506,5 @@ func (r *room) wake() {
 func (r *room) empty() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.clients) == 0 && len(r.out) == 0
+	return len(r.members) == 0 && len(r.out) == 0
 }

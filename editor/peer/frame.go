@@ -30,7 +30,8 @@ const (
 	Moved
 	// Detach closes a channel: the edge needs the document no longer.
 	Detach
-	// Update is a change, Parts[0]. From the edge it has a number, ID, and a user, Text; a second part asks for an echo.
+	// Update is a change, Parts[0]. From the edge it has a number, ID, and Text: how it came, a NUL and the
+	// user; a second part asks for an echo.
 	Update
 	// Ack says that the edge's update ID is stored.
 	Ack

@@ -141,7 +141,7 @@ func TestUnattendedDocumentsGoWhenTheMemoryIsShort(t *testing.T) {
 	if err := doc.Text("t").Insert(0, "text"); err != nil {
 		t.Fatal(err)
 	}
-	attachment.Update(1, "", update, false)
+	attachment.Update(1, document.Author{}, update, false)
 	if short := m.closeUnused(time.Now()); !short || m.Documents() != 1 {
 		t.Fatal("a document that is attended was closed")
 	}

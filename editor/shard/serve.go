@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,7 +132,8 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 	case attachment == nil || len(f.Parts) == 0:
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
-		attachment.Update(f.ID, f.Text, f.Parts[0], len(f.Parts) > 1)
+		origin, user, _ := strings.Cut(f.Text, "\x00")
+		attachment.Update(f.ID, document.Author{User: user, Origin: origin}, f.Parts[0], len(f.Parts) > 1)
 	case f.Kind == peer.Check:
 		attachment.Check(f.ID, f.Parts[0])
 	case f.Kind == peer.Stateless:

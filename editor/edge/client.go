@@ -1,0 +1,177 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"collab.dev/operator/editor/auth"
+	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/protocol"
+)
+
+const (
+	// admitTimeout bounds the question who may open a document.
+	admitTimeout = 10 * time.Second
+	// expiryWarning is how long before its token expires a client is asked for a new one.
+	expiryWarning = time.Minute
+)
+
+// client is one document on a connection. The connection's reader owns it.
+type client struct {
+	conn     *conn
+	address  string
+	name     string
+	room     *room
+	member   *member
+	identity *auth.Identity
+	access   auth.Access
+
+	// watch ends the timers and the watch over the identity.
+	watch func()
+}
+
+func newClient(c *conn, address, name string, identity *auth.Identity, access auth.Access) *client {
+	k := &client{conn: c, address: address, name: name, identity: identity, access: access}
+	k.member = &member{
+		origin: c.dialect.String(), user: identity.User, silent: access < auth.Write && c.dialect == protocol.YWebsocket,
+		send: k.send,
+	}
+	k.follow()
+	return k
+}
+
+// follow ends the connection when the identity's token expires or is revoked, and asks for a new token before.
+func (k *client) follow() {
+	c, identity := k.conn, k.identity
+	unwatch := c.edge.opts.Guard.Watch(identity, func() { c.bye(CloseUnauthenticated, "the session was revoked") })
+	var timers []*time.Timer
+	if !identity.Expires.IsZero() {
+		left := time.Until(identity.Expires)
+		timers = append(timers, time.AfterFunc(left, func() { c.bye(CloseUnauthenticated, "the token has expired") }))
+		warning := min(expiryWarning, left/2)
+		timers = append(timers, time.AfterFunc(left-warning, func() {
+			payload := protocol.EncodeSeconds(int(warning / time.Second))
+			if c.dialect == protocol.Hocuspocus {
+				payload = nil
+			}
+			c.send(k, protocol.TokenExpires, payload)
+		}))
+	}
+	k.watch = sync.OnceFunc(func() {
+		unwatch()
+		for _, t := range timers {
+			t.Stop()
+		}
+	})
+}
+
+func (k *client) stop() { k.watch() }
+
+func (k *client) scope() []byte {
+	if k.access >= auth.Write {
+		return []byte(protocol.ReadWrite)
+	}
+	return []byte(protocol.ReadOnly)
+}
+
+// send brings what happens in the room to the client. It never blocks.
+func (k *client) send(kind protocol.Kind, payload []byte) {
+	if k.conn.dialect == protocol.YWebsocket && (kind == protocol.Stateless || kind == protocol.SyncStatus) {
+		return // y-websocket does not know them.
+	}
+	k.conn.send(k, kind, payload)
+}
+
+// take handles a message about the document.
+func (k *client) take(m protocol.Message) error {
+	switch m.Kind {
+	case protocol.SyncStep1:
+		k.room.sync(k.member, m.Payload, !m.Reply)
+	case protocol.SyncStep2, protocol.Update:
+		return k.change(m)
+	case protocol.Awareness:
+		presences, err := protocol.ParseAwareness(m.Payload)
+		if err != nil {
+			return err
+		}
+		k.room.awareness(k.member, presences)
+	case protocol.QueryAwareness:
+		k.room.queryAwareness(k.member)
+	case protocol.Token:
+		k.renew(string(m.Payload))
+	case protocol.Stateless:
+		if k.access >= auth.Comment {
+			k.room.stateless(k.member, m.Payload)
+		}
+	case protocol.Close:
+		k.conn.leave(k.address)
+	default:
+		// The rest is what servers say.
+	}
+	return nil
+}
+
+// change handles an update.
+func (k *client) change(m protocol.Message) error {
+	done := func(why document.Reason, ok bool) { k.stored(why, ok) }
+	switch {
+	case protocol.IsEmptyUpdate(m.Payload):
+		k.send(protocol.SyncStatus, protocol.Saved)
+		return nil
+	case k.access >= auth.Write:
+		if !k.room.update(k.conn.ctx, k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
+			return nil
+		}
+	case k.conn.dialect == protocol.Hocuspocus && m.Kind == protocol.SyncStep2:
+		// The provider of a viewer answers questions too, and wants to know that nothing is unsaved.
+		if !k.room.check(k.conn.ctx, m.Payload, done) {
+			return nil
+		}
+	default:
+		k.send(protocol.Denied, []byte("you may only read this document: the change was not taken"))
+		k.send(protocol.SyncStatus, protocol.NotSaved)
+		return nil
+	}
+	// Nothing was read while the room was full, not even answers to pings.
+	return k.conn.alive()
+}
+
+// stored tells the client what became of a change.
+func (k *client) stored(why document.Reason, ok bool) {
+	status := protocol.Saved
+	if !ok {
+		status = protocol.NotSaved
+	}
+	k.send(protocol.SyncStatus, status)
+	switch {
+	case ok, why == document.Missing:
+	case why == document.TooLarge:
+		k.conn.bye(CloseTooLarge, "the document would become too large: the change was not taken")
+	default:
+		k.conn.log.Warn("The owner refused a change", "document", k.name, "reason", why)
+	}
+}
+
+// renew takes a new token for the one that expires. It must speak for the same user.
+func (k *client) renew(token string) {
+	identity, access, no := k.conn.edge.admit(k.conn.ctx, token, k.name)
+	switch {
+	case no != nil && no.code == CloseUnauthenticated:
+		k.conn.bye(no.code, no.reason)
+		return
+	case no != nil:
+		k.send(protocol.Denied, []byte(no.reason))
+		k.conn.bye(no.code, no.reason)
+		return
+	case identity.User != k.identity.User:
+		k.conn.bye(CloseForbidden, "the token is somebody else's: connect anew")
+		return
+	case k.access >= auth.Write && access < auth.Write:
+		k.conn.bye(CloseForbidden, "you may only read this document now: connect anew")
+		return
+	}
+	k.watch()
+	k.identity, k.access = identity, access
+	k.follow()
+	k.send(protocol.Authenticated, k.scope())
+}

@@ -1,0 +1,414 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"collab.dev/operator/editor/auth"
+	"collab.dev/operator/editor/protocol"
+	"collab.dev/operator/editor/ratelimit"
+)
+
+// Close codes of our own; docs/protocol.md tells clients what to do on each.
+const (
+	// CloseUnauthenticated says that the token is missing, not valid, expired or revoked.
+	CloseUnauthenticated = 4401
+	// CloseForbidden says that the user may not open the document.
+	CloseForbidden = 4403
+	// CloseResync says that the client did not keep up and has to synchronize afresh.
+	CloseResync = 4409
+	// CloseTooLarge says that a change would make the document larger than it may be.
+	CloseTooLarge = 4413
+	// CloseFlood says that the client goes on sending more than it may.
+	CloseFlood = 4429
+	// CloseBusy says that there are too many connections.
+	CloseBusy = 4503
+)
+
+const (
+	// readLimit bounds one message of a client.
+	readLimit    = 16 << 20
+	pongTimeout  = 60 * time.Second
+	writeTimeout = 10 * time.Second
+	// byeTimeout is how long a client has for answering a close frame.
+	byeTimeout = 2 * time.Second
+	// compressFrom is from how many bytes on compressing a message pays.
+	compressFrom = 1024
+	// maxDocuments bounds the documents on one connection, maxHeld and maxHeldBytes what is held for those whose token
+	// has not arrived.
+	maxDocuments = 100
+	maxHeld      = 16
+	maxHeldBytes = 1 << 20
+)
+
+// conn is one client's socket, and the documents that are open on it. Its reader owns everything without a guard.
+type conn struct {
+	edge    *Edge
+	socket  *websocket.Conn
+	dialect protocol.Dialect
+	ctx     context.Context //nolint:containedctx // It ends with the socket.
+	cancel  context.CancelFunc
+	log     *slog.Logger
+	// token came with the request: in a header, a cookie or the address.
+	token string
+	// slot is when within the period of keepalives this connection has its turn.
+	slot int
+
+	out     outbox
+	writers sync.WaitGroup
+	leaving atomic.Bool
+
+	limit   *ratelimit.Connection
+	clients map[string]*client
+	held    map[string][]protocol.Message
+	holding int
+}
+
+// refusal says why a document is not opened.
+type refusal struct {
+	code   int
+	reason string
+}
+
+// serve serves the connection until it ends. name is the document of a connection that is about one.
+func (c *conn) serve(name string) {
+	defer c.end()
+	stop := context.AfterFunc(c.ctx, func() { _ = c.socket.Close() })
+	defer stop()
+	if c.dialect == protocol.YWebsocket {
+		if no := c.open("", name, c.token); no != nil {
+			c.bye(no.code, no.reason)
+		}
+	}
+	err := c.read()
+	if c.ctx.Err() == nil && !websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway,
+		websocket.CloseNoStatusReceived, websocket.CloseServiceRestart) {
+		c.log.Debug("The connection ended", "cause", err)
+	}
+}
+
+func (c *conn) end() {
+	for address := range c.clients {
+		c.leave(address)
+	}
+	c.out.drop()
+	c.cancel()
+	c.writers.Wait()
+	if c.limit != nil {
+		c.limit.Close()
+	}
+}
+
+func (c *conn) alive() error { return c.socket.SetReadDeadline(time.Now().Add(pongTimeout)) }
+
+func (c *conn) read() error {
+	c.socket.SetReadLimit(readLimit)
+	c.socket.SetPongHandler(func(string) error {
+		if c.leaving.Load() {
+			return nil
+		}
+		return c.alive()
+	})
+	if !c.leaving.Load() {
+		if err := c.alive(); err != nil {
+			return err
+		}
+	}
+	for {
+		kind, data, err := c.socket.ReadMessage()
+		if err != nil {
+			return err
+		}
+		if c.leaving.Load() {
+			continue // Until the client answers the close frame.
+		}
+		c.edge.opts.Metrics.received(c.dialect, len(data))
+		if kind != websocket.BinaryMessage {
+			c.bye(websocket.CloseUnsupportedData, "messages must be binary")
+			continue
+		}
+		if err := c.throttle(len(data)); err != nil {
+			return err
+		}
+		if err := c.take(data); err != nil {
+			c.log.Info("A client sent what is no message", "error", err)
+			c.bye(websocket.CloseInvalidFramePayloadData, "malformed message")
+		}
+	}
+}
+
+// throttle waits as long as the client has to, during which it is not read, or lets it go if it floods.
+func (c *conn) throttle(size int) error {
+	if c.limit == nil {
+		return nil
+	}
+	wait, ok := c.limit.Take(time.Now(), 1, size)
+	switch {
+	case !ok:
+		c.bye(CloseFlood, "too many messages: send fewer, or batch them")
+		return nil
+	case wait == 0:
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+	return c.alive()
+}
+
+// take handles one message.
+func (c *conn) take(data []byte) error {
+	if c.leaving.Load() {
+		return nil
+	}
+	key, m, err := c.dialect.Parse(data)
+	if err != nil {
+		return err
+	}
+	switch m.Kind {
+	case protocol.Ping:
+		c.send(nil, protocol.Pong, nil)
+		return nil
+	case protocol.Pong:
+		return nil
+	}
+	address := string(key)
+	if client := c.clients[address]; client != nil {
+		return client.take(m)
+	}
+	if c.dialect == protocol.YWebsocket {
+		return nil // It was refused.
+	}
+	return c.greet(address, m)
+}
+
+// greet handles a message about a document that is not open on this connection: a token, or what follows one. A socket
+// that came with a token, or a service without authentication, needs none.
+func (c *conn) greet(address string, m protocol.Message) error {
+	name, _, _ := strings.Cut(address, "\x00")
+	token := c.token
+	switch {
+	case m.Kind == protocol.Close:
+		return nil
+	case !validName(name):
+		c.deny(address, "the document's name must be organization/document")
+		return nil
+	case m.Kind == protocol.Token && len(m.Payload) > 0:
+		token = string(m.Payload)
+	}
+	no := c.open(address, name, token)
+	switch {
+	case no == nil:
+	case no.code == CloseUnauthenticated && m.Kind != protocol.Token && c.token == "":
+		return c.hold(address, m)
+	case no.code == CloseBusy:
+		c.bye(no.code, no.reason)
+		return nil
+	default:
+		c.forget(address)
+		c.deny(address, no.reason)
+		return nil
+	}
+	client := c.clients[address]
+	if m.Kind == protocol.Token {
+		c.send(client, protocol.Authenticated, client.scope())
+	} else if err := client.take(m); err != nil {
+		return err
+	}
+	for _, held := range c.forget(address) {
+		if err := client.take(held); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold keeps a message until the document's token arrives.
+func (c *conn) hold(address string, m protocol.Message) error {
+	c.holding += len(m.Payload)
+	if len(c.held) > maxDocuments || len(c.held[address]) >= maxHeld || c.holding > maxHeldBytes {
+		c.bye(CloseUnauthenticated, "send a token first")
+		return nil
+	}
+	if c.held == nil {
+		c.held = map[string][]protocol.Message{}
+	}
+	c.held[address] = append(c.held[address], m)
+	return nil
+}
+
+func (c *conn) forget(address string) []protocol.Message {
+	held := c.held[address]
+	for _, m := range held {
+		c.holding -= len(m.Payload)
+	}
+	delete(c.held, address)
+	return held
+}
+
+func (c *conn) deny(address, reason string) {
+	c.edge.opts.Metrics.refuse("denied")
+	c.send(&client{conn: c, address: address}, protocol.Denied, []byte(reason))
+}
+
+// open opens a document for whom the token speaks for, under an address.
+func (c *conn) open(address, name, token string) *refusal {
+	identity, access, no := c.edge.admit(c.ctx, token, name)
+	if no != nil {
+		return no
+	}
+	if len(c.clients) >= maxDocuments {
+		return &refusal{CloseForbidden, fmt.Sprintf("at most %d documents can be open on a connection", maxDocuments)}
+	}
+	if c.limit == nil && c.edge.opts.Limiter != nil {
+		org, _, _ := strings.Cut(name, "/")
+		limit, err := c.edge.opts.Limiter.Connection(identity.User, org)
+		if err != nil {
+			return &refusal{CloseBusy, err.Error()}
+		}
+		c.limit = limit
+	}
+	k := newClient(c, address, name, identity, access)
+	if k.room = c.edge.join(name, k.member); k.room == nil {
+		k.stop()
+		return &refusal{websocket.CloseServiceRestart, "the server restarts"}
+	}
+	if c.clients == nil {
+		c.clients = map[string]*client{}
+	}
+	c.clients[address] = k
+	return nil
+}
+
+// leave closes a document.
+func (c *conn) leave(address string) {
+	if client := c.clients[address]; client != nil {
+		delete(c.clients, address)
+		client.stop()
+		client.room.leave(client.member)
+	}
+}
+
+// admit decides who a token speaks for and what it may do with a document.
+func (e *Edge) admit(ctx context.Context, token, name string) (*auth.Identity, auth.Access, *refusal) {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	identity, err := e.opts.Guard.Authenticate(ctx, token)
+	if err != nil {
+		return nil, auth.None, e.refuse(err)
+	}
+	access, err := e.opts.Guard.Authorize(ctx, identity, name)
+	switch {
+	case err != nil:
+		return nil, auth.None, e.refuse(err)
+	case access == auth.None:
+		return nil, auth.None, &refusal{CloseForbidden, "you may not open this document"}
+	}
+	return identity, access, nil
+}
+
+func (e *Edge) refuse(err error) *refusal {
+	if errors.Is(err, auth.ErrUnauthenticated) {
+		return &refusal{CloseUnauthenticated, err.Error()}
+	}
+	e.opts.Logger.Warn("Nobody could say who may open a document", "error", err)
+	return &refusal{websocket.CloseTryAgainLater, "permissions cannot be checked now: try again"}
+}
+
+// send lets a message go out. It never blocks.
+func (c *conn) send(to *client, kind protocol.Kind, payload []byte) {
+	begin, room := c.out.add(to, kind, payload)
+	if !room {
+		c.edge.opts.Metrics.refuse("slow")
+		c.bye(CloseResync, "too slow: synchronize again")
+		return
+	}
+	if begin {
+		c.writers.Go(c.write)
+	}
+}
+
+// bye sends a close frame, instead of whatever waits; the client's answer, or the lack of one, ends the connection. It
+// never blocks.
+func (c *conn) bye(code int, reason string) {
+	if c.leaving.Swap(true) {
+		return
+	}
+	c.edge.opts.Metrics.closed(code)
+	if c.out.close(code, reason) {
+		c.writers.Go(c.write)
+	}
+}
+
+// keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
+func (c *conn) keepalive() {
+	if c.out.ping() {
+		c.writers.Go(c.write)
+	}
+	if c.dialect == protocol.YWebsocket {
+		c.send(nil, protocol.Awareness, nobody)
+	}
+}
+
+// write writes what waits, until nothing does.
+func (c *conn) write() {
+	buffer, _ := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	for it := c.out.next(); it != nil; it = c.out.next() {
+		if err := c.writeItem(it, buffer); err != nil {
+			c.out.drop()
+			c.cancel()
+		}
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+func (c *conn) writeItem(it *item, buffer *[]byte) error {
+	deadline := time.Now().Add(writeTimeout)
+	switch {
+	case it.code != 0:
+		message := websocket.FormatCloseMessage(it.code, it.reason)
+		if err := c.socket.WriteControl(websocket.CloseMessage, message, deadline); err != nil {
+			return err
+		}
+		// The reader reads on with this deadline; the underlying connection takes it from any goroutine.
+		return c.socket.NetConn().SetReadDeadline(time.Now().Add(byeTimeout))
+	case it.ping:
+		return c.socket.WriteControl(websocket.PingMessage, nil, deadline)
+	case it.presences != nil || it.kind == protocol.Awareness:
+		it.payloads = [][]byte{protocol.EncodeAwareness(it.presences)}
+	case len(it.payloads) > 1:
+		c.edge.opts.Metrics.merge(len(it.payloads))
+		it.merge()
+	}
+	if err := c.socket.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	address := ""
+	if it.to != nil {
+		address = it.to.address
+	}
+	for _, payload := range it.payloads {
+		*buffer = c.dialect.Append((*buffer)[:0], address, it.kind, payload)
+		c.socket.EnableWriteCompression(len(*buffer) >= compressFrom)
+		if err := c.socket.WriteMessage(websocket.BinaryMessage, *buffer); err != nil {
+			return err
+		}
+		c.edge.opts.Metrics.sent(c.dialect, len(*buffer))
+	}
+	if cap(*buffer) > 1<<16 {
+		*buffer = make([]byte, 0, 4096)
+	}
+	return nil
+}

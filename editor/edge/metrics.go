@@ -1,0 +1,96 @@
+package edge
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"collab.dev/operator/editor/protocol"
+)
+
+// Metrics measures an edge. A nil Metrics measures nothing.
+type Metrics struct {
+	connections      *prometheus.GaugeVec
+	messages, bytes  *prometheus.CounterVec
+	closes, refusals *prometheus.CounterVec
+	merged           prometheus.Counter
+	join             prometheus.Histogram
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "collab_editor_client_connections", Help: "Clients that are connected, by protocol.",
+		}, []string{"protocol"}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "collab_editor_client_messages_total", Help: "Messages from and to clients, by protocol and direction.",
+		}, []string{"protocol", "direction"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "collab_editor_client_bytes_total",
+			Help: "Bytes of the messages from and to clients before compression, by protocol and direction.",
+		}, []string{"protocol", "direction"}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "collab_editor_client_closes_total", Help: "Connections that this pod closed, by code.",
+		}, []string{"code"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "collab_editor_client_refusals_total",
+			Help: "Clients that were refused: origin, denied (a document of several), slow.",
+		}, []string{"reason"}),
+		merged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "collab_editor_client_merged_updates_total",
+			Help: "Updates that did not go out by themselves, but merged with others that waited for the same client.",
+		}),
+		join: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "collab_editor_client_join_seconds", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+			Help: "How long it took from a client's question for what it lacks to the answer.",
+		}),
+	}
+	registry.MustRegister(m.connections, m.messages, m.bytes, m.closes, m.refusals, m.merged, m.join)
+	return m
+}
+
+func (m *Metrics) connected(d protocol.Dialect, n float64) {
+	if m != nil {
+		m.connections.WithLabelValues(d.String()).Add(n)
+	}
+}
+
+func (m *Metrics) received(d protocol.Dialect, size int) {
+	if m != nil {
+		m.messages.WithLabelValues(d.String(), "in").Inc()
+		m.bytes.WithLabelValues(d.String(), "in").Add(float64(size))
+	}
+}
+
+func (m *Metrics) sent(d protocol.Dialect, size int) {
+	if m != nil {
+		m.messages.WithLabelValues(d.String(), "out").Inc()
+		m.bytes.WithLabelValues(d.String(), "out").Add(float64(size))
+	}
+}
+
+func (m *Metrics) closed(code int) {
+	if m != nil {
+		m.closes.WithLabelValues(strconv.Itoa(code)).Inc()
+	}
+}
+
+func (m *Metrics) refuse(reason string) {
+	if m != nil {
+		m.refusals.WithLabelValues(reason).Inc()
+	}
+}
+
+func (m *Metrics) merge(updates int) {
+	if m != nil {
+		m.merged.Add(float64(updates))
+	}
+}
+
+func (m *Metrics) joined(took time.Duration) {
+	if m != nil {
+		m.join.Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,123 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/protocol"
+)
+
+// ErrName says that a document's name is not "organization/document".
+var ErrName = errors.New("not a document's name")
+
+// ErrDraining says that the process is about to stop.
+var ErrDraining = errors.New("the server is about to stop")
+
+// RefusedError says that the document's owner refused a change for good.
+type RefusedError struct{ Reason document.Reason }
+
+// Error implements error.
+func (e *RefusedError) Error() string { return "the change was refused: " + string(e.Reason) }
+
+// Session is a participant within this process, for the REST API and the like. It is safe for concurrent use.
+type Session struct {
+	room    *room
+	member  *member
+	changes chan struct{}
+	left    sync.Once
+
+	// asking lets one State ask at a time.
+	asking chan struct{}
+	mu     sync.Mutex
+	answer chan []byte
+}
+
+// Open attaches to a document as a client would, wherever its owner is. origin and user are who its changes are stored
+// as. It fails with ErrName and ErrDraining. Close ends the session.
+func (e *Edge) Open(document, origin, user string) (*Session, error) {
+	if !validName(document) {
+		return nil, fmt.Errorf("%w: %.100q", ErrName, document)
+	}
+	s := &Session{changes: make(chan struct{}, 1), asking: make(chan struct{}, 1)}
+	s.member = &member{origin: origin, user: user, silent: true, send: s.take}
+	if s.room = e.join(document, s.member); s.room == nil {
+		return nil, ErrDraining
+	}
+	return s, nil
+}
+
+func (s *Session) take(kind protocol.Kind, payload []byte) {
+	switch kind {
+	case protocol.SyncStep2:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.answer != nil {
+			s.answer <- payload // It has room for the one answer.
+			s.answer = nil
+		}
+	case protocol.Update:
+		select {
+		case s.changes <- struct{}{}:
+		default:
+		}
+	default:
+		// Sessions have no presence.
+	}
+}
+
+// State returns the whole document as an update in format v1. It waits for an owner as long as ctx allows.
+func (s *Session) State(ctx context.Context) ([]byte, error) {
+	select {
+	case s.asking <- struct{}{}:
+		defer func() { <-s.asking }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the document: %w", ctx.Err())
+	}
+	answer := make(chan []byte, 1)
+	s.mu.Lock()
+	s.answer = answer
+	s.mu.Unlock()
+	s.room.sync(s.member, protocol.EmptyStateVector(), false)
+	select {
+	case state := <-answer:
+		return state, nil
+	case <-ctx.Done():
+		s.mu.Lock()
+		s.answer = nil
+		s.mu.Unlock()
+		return nil, fmt.Errorf("wait for the document: %w", ctx.Err())
+	}
+}
+
+// Apply changes the document, and returns when the change is durable. It fails with a RefusedError, or when ctx ends:
+// then the change may still be stored.
+func (s *Session) Apply(ctx context.Context, update []byte) error {
+	if protocol.IsEmptyUpdate(update) {
+		return nil
+	}
+	stored := make(chan error, 1)
+	if !s.room.update(ctx, s.member, update, false, func(why document.Reason, ok bool) {
+		if ok {
+			stored <- nil
+		} else {
+			stored <- &RefusedError{why}
+		}
+	}) {
+		return fmt.Errorf("wait for the document: %w", ctx.Err())
+	}
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the change to be stored: %w", ctx.Err())
+	}
+}
+
+// Changes has a value when the document was changed by others since the last one was taken.
+func (s *Session) Changes() <-chan struct{} { return s.changes }
+
+// Close ends the session. What was applied is still stored.
+func (s *Session) Close() { s.left.Do(func() { s.room.leave(s.member) }) }
