@@ -31,7 +31,7 @@ include hack/local-cluster/cluster.mk
 
 ##@ Quick loops
 
-.PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover bench-crdt
+.PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover bench-crdt bench-editor
 test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
 	@hack/test/node.sh
 	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
