@@ -30,10 +30,12 @@ func (a *Array) Values() []any { return a.listSlice(0, a.listLen()) }
 func (a *Array) Slice(from, to int) []any { return a.listSlice(from, to) }
 
 // JSON implements Shared.
-func (a *Array) JSON() any {
+func (a *Array) JSON() any { return a.json(0) }
+
+func (a *Array) json(depth int) any {
 	out := []any{}
 	for _, v := range a.Values() {
-		out = append(out, toJSON(v))
+		out = append(out, toJSON(v, depth+1))
 	}
 	return out
 }

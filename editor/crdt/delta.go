@@ -43,11 +43,11 @@ func DeltaJSON(ops []Op) []any {
 		if values, ok := op.Insert.([]any); ok {
 			list := make([]any, len(values))
 			for i, v := range values {
-				list[i] = toJSON(v)
+				list[i] = toJSON(v, 0)
 			}
 			o[0].Value = list
 		} else if op.Insert != nil {
-			o[0].Value = toJSON(op.Insert)
+			o[0].Value = toJSON(op.Insert, 0)
 		}
 		out[i] = o
 	}

@@ -48,10 +48,12 @@ func (m *Map) Clear() error {
 func (m *Map) Members() []lib0.Member { return m.entryMembers() }
 
 // JSON implements Shared.
-func (m *Map) JSON() any {
+func (m *Map) JSON() any { return m.json(0) }
+
+func (m *Map) json(depth int) any {
 	members := m.Members()
 	for i := range members {
-		members[i].Value = toJSON(members[i].Value)
+		members[i].Value = toJSON(members[i].Value, depth+1)
 	}
 	return lib0.NewObject(members)
 }

@@ -22,6 +22,8 @@ type Shared interface {
 	// JSON returns the content as a value of package lib0: string, []any or lib0.Object.
 	JSON() any
 
+	// json is JSON for a type that is nested that deeply.
+	json(depth int) any
 	base() *handle
 }
 
@@ -95,7 +97,9 @@ func newShared(h handle) Shared {
 type Untyped struct{ handle }
 
 // JSON implements Shared: nothing is known of the type.
-func (u *Untyped) JSON() any { return lib0.Undefined{} }
+func (u *Untyped) JSON() any { return u.json(0) }
+
+func (u *Untyped) json(int) any { return lib0.Undefined{} }
 
 // shared returns the type of a node.
 func (d *Doc) shared(n nodeRef) Shared {
@@ -498,11 +502,18 @@ func (d *Doc) listValues(n nodeRef, from, to int) []any {
 	return out
 }
 
-// toJSON turns shared types within values into JSON.
-func toJSON(v any) any {
+// MaxNesting bounds how deeply types within types are shown by JSON and String: what is nested deeper is left out. Peers
+// can nest them without bound, and showing them takes stack; Yjs fails at a few thousand.
+const MaxNesting = 1000
+
+// toJSON turns a shared type, nested that deeply, into JSON.
+func toJSON(v any, depth int) any {
 	switch v := v.(type) {
 	case Shared:
-		return v.JSON()
+		if depth > MaxNesting {
+			return nil
+		}
+		return v.json(depth)
 	case *Subdoc:
 		return lib0.Object{}
 	}

@@ -50,6 +50,8 @@ func (t *Text) String() string {
 // JSON implements Shared.
 func (t *Text) JSON() any { return t.String() }
 
+func (t *Text) json(int) any { return t.String() }
+
 // later runs an edit now, or once the detached text is inserted.
 func (t *Text) later(f func(tx *Transaction) error) error {
 	if t.doc == nil {

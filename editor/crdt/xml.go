@@ -37,32 +37,54 @@ func (x *XmlFragment) Get(index int) any { return x.listGet(index) }
 func (x *XmlFragment) Children() []any { return x.listSlice(0, x.listLen()) }
 
 // String returns the children as XML. Nothing is escaped, as in Yjs.
-func (x *XmlFragment) String() string {
-	var b strings.Builder
-	for _, c := range x.Children() {
-		writeXml(&b, c)
-	}
-	return b.String()
-}
+func (x *XmlFragment) String() string { return xmlOf(x, 0) }
 
 // JSON implements Shared: it is the XML.
 func (x *XmlFragment) JSON() any { return x.String() }
 
-func writeXml(b *strings.Builder, v any) {
-	switch v := v.(type) {
-	case *XmlElement:
-		v.write(b)
-	case *XmlText:
-		b.WriteString(v.String())
-	case *XmlFragment:
-		b.WriteString(v.String())
-	case *Text:
-		b.WriteString(v.String())
-	case *XmlHook, *Map:
-		b.WriteString("[object Object]")
-	default:
-		b.WriteString(jsString(v))
+func (x *XmlFragment) json(depth int) any { return xmlOf(x, depth) }
+
+func (x *XmlFragment) write(w *xmlWriter) {
+	for _, c := range x.Children() {
+		w.value(c)
 	}
+}
+
+// xmlWriter shows types as XML.
+type xmlWriter struct {
+	strings.Builder
+	depth int
+}
+
+// xmlOf returns a type, nested that deeply, as XML.
+func xmlOf(s interface{ write(w *xmlWriter) }, depth int) string {
+	w := &xmlWriter{depth: depth}
+	s.write(w)
+	return w.String()
+}
+
+// value shows what a type contains.
+func (w *xmlWriter) value(v any) {
+	if w.depth++; w.depth <= MaxNesting {
+		switch v := v.(type) {
+		case interface{ write(w *xmlWriter) }:
+			v.write(w)
+		case *Text:
+			w.WriteString(v.String())
+		case Shared:
+			w.WriteString("[object Object]")
+		default:
+			w.WriteString(jsString(v))
+		}
+	}
+	w.depth--
+}
+
+// attribute shows an attribute behind a name.
+func (w *xmlWriter) attribute(a lib0.Member) {
+	w.WriteString(" " + a.Key + `="`)
+	w.value(a.Value)
+	w.WriteString(`"`)
 }
 
 // jsString turns a value into a string as JavaScript does.
@@ -84,10 +106,6 @@ func jsString(v any) string {
 			}
 		}
 		return strings.Join(parts, ",")
-	case Shared:
-		var b strings.Builder
-		writeXml(&b, v)
-		return b.String()
 	case float64:
 		switch {
 		case math.IsNaN(v):
@@ -132,28 +150,24 @@ func (x *XmlElement) Attribute(key string) (any, bool) { return x.entryGet(key) 
 func (x *XmlElement) Attributes() lib0.Object { return lib0.NewObject(x.entryMembers()) }
 
 // String returns the element as XML with its attributes in the order of their names. Nothing is escaped, as in Yjs.
-func (x *XmlElement) String() string {
-	var b strings.Builder
-	x.write(&b)
-	return b.String()
-}
+func (x *XmlElement) String() string { return xmlOf(x, 0) }
 
 // JSON implements Shared: it is the XML.
 func (x *XmlElement) JSON() any { return x.String() }
 
-func (x *XmlElement) write(b *strings.Builder) {
+func (x *XmlElement) json(depth int) any { return xmlOf(x, depth) }
+
+func (x *XmlElement) write(w *xmlWriter) {
 	name := strings.ToLower(x.Name())
 	attributes := x.Attributes()
 	slices.SortFunc(attributes, func(a, b lib0.Member) int { return cmp.Compare(a.Key, b.Key) })
-	b.WriteString("<" + name)
+	w.WriteString("<" + name)
 	for _, a := range attributes {
-		b.WriteString(" " + a.Key + `="` + jsString(a.Value) + `"`)
+		w.attribute(a)
 	}
-	b.WriteString(">")
-	for _, c := range x.Children() {
-		writeXml(b, c)
-	}
-	b.WriteString("</" + name + ">")
+	w.WriteString(">")
+	x.XmlFragment.write(w)
+	w.WriteString("</" + name + ">")
 }
 
 // XmlText is a shared text within XML, whose formatting shows as elements.
@@ -167,26 +181,26 @@ func NewXmlText(s string) *XmlText {
 }
 
 // String returns the text as XML: each attribute of the formatting is an element. Nothing is escaped, as in Yjs.
-func (t *XmlText) String() string {
-	var b strings.Builder
+func (t *XmlText) String() string { return xmlOf(t, 0) }
+
+func (t *XmlText) write(w *xmlWriter) {
 	for _, op := range t.Delta() {
 		nodes := slices.Clone(op.Attributes)
 		slices.SortStableFunc(nodes, func(a, b lib0.Member) int { return cmp.Compare(a.Key, b.Key) })
 		for _, n := range nodes {
-			b.WriteString("<" + n.Key)
+			w.WriteString("<" + n.Key)
 			attributes := slices.Clone(membersOrCharacters(n.Value))
 			slices.SortStableFunc(attributes, func(a, b lib0.Member) int { return cmp.Compare(a.Key, b.Key) })
 			for _, a := range attributes {
-				b.WriteString(" " + a.Key + `="` + jsString(a.Value) + `"`)
+				w.attribute(a)
 			}
-			b.WriteString(">")
+			w.WriteString(">")
 		}
-		writeXml(&b, op.Insert)
+		w.value(op.Insert)
 		for _, n := range slices.Backward(nodes) {
-			b.WriteString("</" + n.Key + ">")
+			w.WriteString("</" + n.Key + ">")
 		}
 	}
-	return b.String()
 }
 
 // membersOrCharacters returns what a for-in loop of JavaScript would go through.
@@ -208,6 +222,8 @@ func membersOrCharacters(v any) lib0.Object {
 
 // JSON implements Shared: it is the XML.
 func (t *XmlText) JSON() any { return t.String() }
+
+func (t *XmlText) json(depth int) any { return xmlOf(t, depth) }
 
 // XmlHook is a map that an application shows within XML in its own way.
 type XmlHook struct{ Map }
