@@ -585,3 +585,52 @@ func counter(t *testing.T, metrics prometheus.Gatherer, name string) float64 {
 	t.Fatalf("there is no metric %s", name)
 	return 0
 }
+
+// TestTheEndOfALogThatWasLostIsWrittenAgain lets a fail-over lose the last records only, while PostgreSQL is down.
+func TestTheEndOfALogThatWasLostIsWrittenAgain(t *testing.T) {
+	s := start(t)
+	first := s.launch(t, "a", durable.Redis)
+	first.own(1, 1)
+	first.postgres.Decide(func(int) stores.Fault { return stores.Refuse })
+	appendAll := func(n int) {
+		for range n {
+			first.append("")
+		}
+		first.until("acknowledgements", first.settled)
+	}
+	w := &world{servers: s, shard: 1}
+	appendAll(20)
+	w.replicate()
+	appendAll(30)
+	w.failOver()
+	appendAll(1) // It takes the lost ones with it.
+	first.end(false)
+	if len(first.acked) != 51 {
+		t.Fatalf("%d operations were acknowledged", len(first.acked))
+	}
+	second := s.launch(t, "b", durable.Redis)
+	defer second.end(true)
+	second.own(1, 2)
+	second.holds(first.acked)
+}
+
+// TestADatabaseFromABackupIsTheAuthority opens a shard in a database that knows less than Redis.
+func TestADatabaseFromABackupIsTheAuthority(t *testing.T) {
+	s := start(t)
+	if err := s.client.HSet(t.Context(), "collab:{1}:state", "epoch", 1000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	first := s.own(2, "a", durable.Options{})
+	first.append(10)
+	first.acknowledged()
+	if n := count(t, s.pool, `SELECT term FROM shards WHERE shard = 1`); n != 1001 {
+		t.Errorf("the term is %d", n)
+	}
+	// The backup is from before the opening: nothing is written to it, and the shard is dropped.
+	if _, err := s.pool.Exec(t.Context(), `TRUNCATE shards`); err != nil {
+		t.Fatal(err)
+	}
+	first.append(1)
+	<-first.shard.Fenced()
+	holds(t, s.own(2, "a", durable.Options{}).shard, first)
+}
