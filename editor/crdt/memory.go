@@ -13,7 +13,10 @@ func (d *Doc) MemoryBytes() int {
 	for _, c := range d.clients {
 		n += int(unsafe.Sizeof(*c)) + 24 // With its place in the index.
 		n += cap(c.text.b) + cap(c.blob) + 8*cap(c.marks)
-		n += len(c.structs.blocks) * (maxBlock*int(unsafe.Sizeof(entryOf{})) + 28)
+		if full := len(c.structs.blocks) - 1; full >= 0 { // Only the last block may be small.
+			entries := full*maxBlock + cap(c.structs.blocks[full])
+			n += entries*int(unsafe.Sizeof(entryOf{})) + (full+1)*28
+		}
 	}
 	for _, x := range d.indexes {
 		n += x.bytes()

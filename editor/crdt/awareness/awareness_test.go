@@ -111,7 +111,7 @@ func TestLimitsKeepPeersFromFillingTheMemory(t *testing.T) {
 func TestMalformedUpdatesChangeNothing(t *testing.T) {
 	s := awareness.New((&clock{}).Now, awareness.Limits{})
 	good := awareness.Encode([]awareness.Entry{entry(1, 1, `{}`), entry(2, 1, `{"a":[1,2]}`)})
-	for n := range len(good) {
+	for n := range good {
 		if _, err := s.Apply(good[:n]); !errors.Is(err, awareness.ErrInvalid) {
 			t.Errorf("%d bytes of %d: %v", n, len(good), err)
 		}
