@@ -199,14 +199,28 @@ func (p *process) snapshot() error {
 	})
 }
 
-// end ends the process, in order or at once.
+// end ends the process, in order or at once. It may die while it ends in order.
 func (p *process) end(orderly bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	if !orderly {
 		cancel()
 	}
-	defer cancel()
-	_ = p.store.Close(ctx)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = p.store.Close(ctx)
+	}()
+	p.until("its end", func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+	cancel()
+	<-closed
 	p.disconnect()
 }
 

@@ -252,13 +252,14 @@ func TestOneProcessAtATimeHasTheDirectory(t *testing.T) {
 
 // TestFreeSpaceIsGivenBack purges most of what there is and looks at the file.
 func TestFreeSpaceIsGivenBack(t *testing.T) {
+	const documents = 48 // Of a megabyte each.
 	directory := t.TempDir()
 	store := open(t, directory)
 	shard, err := store.Open(t.Context(), 1, 1, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 100 {
+	for i := range documents {
 		entry := storage.Entry{
 			Document: fmt.Sprintf("acme/%d", i), Seq: 1, Time: time.UnixMicro(1), Update: make([]byte, 1<<20),
 		}
@@ -273,7 +274,7 @@ func TestFreeSpaceIsGivenBack(t *testing.T) {
 		}
 	}
 	add(t, shard, 1, 10)
-	for i := range 100 {
+	for i := range documents {
 		if _, err := store.Catalog().Delete(t.Context(), fmt.Sprintf("acme/%d", i), 0, true); err != nil {
 			t.Fatal(err)
 		}
