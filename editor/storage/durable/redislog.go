@@ -37,12 +37,13 @@ func (e gapError) Error() string {
 // fencedError is ErrFenced with the term that Redis knows.
 type fencedError struct{ term int64 }
 
-func (e fencedError) Error() string      { return fmt.Sprintf("redis knows term %d of the shard", e.term) }
-func (e fencedError) Unwrap() error      { return storage.ErrFenced }
-func stateKey(shard int32) string        { return fmt.Sprintf("collab:{%d}:state", shard) }
-func logKey(shard int32) string          { return fmt.Sprintf("collab:{%d}:log", shard) }
-func channel(document string) string     { return "collab:changes:" + document }
-func (l redisLog) keys(k int32) []string { return []string{stateKey(k), logKey(k)} }
+func (e fencedError) Error() string { return fmt.Sprintf("redis knows term %d of the shard", e.term) }
+func (e fencedError) Unwrap() error { return storage.ErrFenced }
+
+// stateKey and logKey are a shard's keys, channel is what a document's operations are published to.
+func stateKey(shard int32) string    { return fmt.Sprintf("collab:{%d}:state", shard) }
+func logKey(shard int32) string      { return fmt.Sprintf("collab:{%d}:log", shard) }
+func channel(document string) string { return "collab:changes:" + document }
 
 // library is the source of our Redis Functions. A change that old and new processes cannot share needs a new name.
 //
@@ -95,7 +96,7 @@ func (l redisLog) append(ctx context.Context, lease lease, drained int64, items 
 		}
 		args = append(args, i.record, to)
 	}
-	keys := l.keys(lease.shard)
+	keys := []string{stateKey(lease.shard), logKey(lease.shard)}
 	if !l.replicated || len(items) == 0 {
 		return true, l.call(ctx, func() error { return l.client.FCall(ctx, "collab_v1_append", keys, args...).Err() })
 	}
