@@ -502,8 +502,8 @@ func (d *Doc) listValues(n nodeRef, from, to int) []any {
 	return out
 }
 
-// MaxNesting bounds how deeply types within types are shown by JSON and String: what is nested deeper is left out. Peers
-// can nest them without bound, and showing them takes stack; Yjs fails at a few thousand.
+// MaxNesting bounds how deeply types within types are shown by JSON and String: what is nested deeper is left out.
+// Peers can nest them without bound, and showing them takes stack; Yjs fails at a few thousand.
 const MaxNesting = 1000
 
 // toJSON turns a shared type, nested that deeply, into JSON.

@@ -11,8 +11,8 @@ import (
 
 const replacement = 0xFFFD
 
-// units is text as UTF-16 code units: a byte each as long as none is beyond Latin-1, as JavaScript engines keep strings,
-// and two bytes each from then on.
+// units is text as UTF-16 code units: a byte each as long as none is beyond Latin-1, as JavaScript engines keep
+// strings, and two bytes each from then on.
 type units struct {
 	b    []byte
 	wide bool

@@ -111,10 +111,12 @@ func TestTextFormatting(t *testing.T) {
 		{"several lines", func(x *crdt.Text) error {
 			ok(t, x.Insert(0, "Test\nMulti-line\nFormatting"))
 			return x.ApplyDelta([]crdt.Op{
-				{Retain: 4, Attributes: bold}, {Retain: 1}, {Retain: 10, Attributes: bold}, {Retain: 1}, {Retain: 10, Attributes: bold},
+				{Retain: 4, Attributes: bold}, {Retain: 1}, {Retain: 10, Attributes: bold}, {Retain: 1},
+				{Retain: 10, Attributes: bold},
 			})
 		}, `[{"insert":"Test","attributes":{"bold":true}},{"insert":"\n"},
-			{"insert":"Multi-line","attributes":{"bold":true}},{"insert":"\n"},{"insert":"Formatting","attributes":{"bold":true}}]`},
+			{"insert":"Multi-line","attributes":{"bold":true}},{"insert":"\n"},
+			{"insert":"Formatting","attributes":{"bold":true}}]`},
 		{"an embed keeps its attributes", func(x *crdt.Text) error {
 			ok(t, x.Insert(0, "ab"))
 			return x.InsertEmbed(1, attrs("image", "x.png"), attrs("width", 100.0))
@@ -259,7 +261,9 @@ func TestArrayEvents(t *testing.T) {
 
 func TestMapsConverge(t *testing.T) {
 	docs := []*crdt.Doc{
-		crdt.NewDoc(crdt.Options{ClientID: 1}), crdt.NewDoc(crdt.Options{ClientID: 2}), crdt.NewDoc(crdt.Options{ClientID: 3}),
+		crdt.NewDoc(crdt.Options{ClientID: 1}),
+		crdt.NewDoc(crdt.Options{ClientID: 2}),
+		crdt.NewDoc(crdt.Options{ClientID: 3}),
 	}
 	for i, d := range docs {
 		ok(t, d.Map("m").Set("k", i), d.Map("m").Set("own"+string(rune('0'+i)), []byte{byte(i)}))

@@ -97,10 +97,12 @@ func TestLimitsKeepPeersFromFillingTheMemory(t *testing.T) {
 	if _, err := s.ApplyEntries([]awareness.Entry{entry(1, 1, `{}`), entry(2, 1, `{}`)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ApplyEntries([]awareness.Entry{entry(1, 2, `{"a":1}`), entry(3, 1, `{}`)}); !errors.Is(err, awareness.ErrTooMany) {
+	_, err := s.ApplyEntries([]awareness.Entry{entry(1, 2, `{"a":1}`), entry(3, 1, `{}`)})
+	if !errors.Is(err, awareness.ErrTooMany) {
 		t.Errorf("a third client: %v", err)
 	}
-	if _, err := s.ApplyEntries([]awareness.Entry{entry(1, 2, `{"a":1}`), entry(2, 2, `{"long":12}`)}); !errors.Is(err, awareness.ErrInvalid) {
+	_, err = s.ApplyEntries([]awareness.Entry{entry(1, 2, `{"a":1}`), entry(2, 2, `{"long":12}`)})
+	if !errors.Is(err, awareness.ErrInvalid) {
 		t.Errorf("a long state: %v", err)
 	}
 	if state, clock := s.Get(1); clock != 1 || string(state) != `{}` {
@@ -117,7 +119,8 @@ func TestMalformedUpdatesChangeNothing(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "{", "nul", `{"a":}`, "\xff"} {
-		if _, err := s.Apply(awareness.Encode([]awareness.Entry{{Client: 1, Clock: 1, State: []byte(text)}})); !errors.Is(err, awareness.ErrInvalid) {
+		update := awareness.Encode([]awareness.Entry{{Client: 1, Clock: 1, State: []byte(text)}})
+		if _, err := s.Apply(update); !errors.Is(err, awareness.ErrInvalid) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

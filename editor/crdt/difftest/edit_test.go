@@ -445,7 +445,8 @@ func drawTextEdit(t *rapid.T, length int) edit {
 	case 6:
 		embed := rapid.SampledFrom([]any{
 			object("image", "x"), object("n", 1, "list", []any{1, 2}), object("$", "Map", "members", []any{}),
-			object("$", "Text", "text", "in", "more", []any{}), object("$", "XmlElement", "name", "b", "items", []any{}, "members", []any{}),
+			object("$", "Text", "text", "in", "more", []any{}),
+			object("$", "XmlElement", "name", "b", "items", []any{}, "members", []any{}),
 		}).Draw(t, "embed")
 		return edit{"embed", at, embed, formats.Draw(t, "format")}
 	case 7:

@@ -47,7 +47,7 @@ func TestLongDocumentsAgreeWithYjs(t *testing.T) {
 
 // edit makes many edits at random positions here and in Yjs.
 func (p *peer) edit(t *rapid.T, n node, count int) {
-	var edits []any
+	var edits [][]any
 	text, array := p.doc.Text("text"), p.doc.Array("array")
 	for range count {
 		var e edit
@@ -66,8 +66,8 @@ func (p *peer) edit(t *rapid.T, n node, count int) {
 		if err := perform(p.doc, e); err != nil {
 			t.Fatal(err)
 		}
-		n.call(t, []any{"edit", p.id, []any{e}})
-		edits = append(edits, e)
+		edits = append(edits, []any{"edit", p.id, []any{e}})
 	}
+	n.call(t, edits...)
 	p.check(t, n)
 }

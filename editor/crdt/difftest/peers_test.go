@@ -18,9 +18,9 @@ import (
 //go:embed peer.mjs
 var peerScript string
 
-// TestMain makes each property be checked with some 20,000 steps, unless the command line asks for others.
+// TestMain makes each property be checked with some 15,000 steps, unless the command line asks for others.
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.steps": "100", "rapid.checks": "200"} {
+	for name, value := range map[string]string{"rapid.steps": "100", "rapid.checks": "150"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}

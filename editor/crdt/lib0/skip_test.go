@@ -38,7 +38,9 @@ func TestSkippingIntegersOfAllLengths(t *testing.T) {
 			t.Errorf("%v: %d of %d bytes, %v", f, d.Pos(), len(b), d.Err())
 		}
 	}
-	for _, b := range [][]byte{{tagInteger, 0x81, 0}, {tagInteger, 0xff, 0xff, 0xff, 0xff, 0x10}, {tagInteger, 0xff, 0xff, 0xff, 0xff, 0x8f, 0}} {
+	for _, b := range [][]byte{
+		{tagInteger, 0x81, 0}, {tagInteger, 0xff, 0xff, 0xff, 0xff, 0x10}, {tagInteger, 0xff, 0xff, 0xff, 0xff, 0x8f, 0},
+	} {
 		d := NewDecoder(b)
 		if d.SkipAny() {
 			t.Errorf("%x counts as canonical", b)

@@ -90,8 +90,8 @@ func install(ctx context.Context, cache, dir string) error {
 	return nil
 }
 
-// Process is a program that answers requests: Node with a script, mostly. A request and its answer are values in the any encoding of
-// lib0 behind their length in four bytes, least significant first.
+// Process is a program that answers requests: Node with a script, mostly. A request and its answer are values in the
+// any encoding of lib0 behind their length in four bytes, least significant first.
 type Process struct {
 	mu  sync.Mutex
 	cmd *exec.Cmd

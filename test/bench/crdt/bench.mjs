@@ -59,7 +59,7 @@ const commands = {
     const sv = Y.encodeStateVector(apply(Math.floor(updates.length * 99 / 100)))
     const length = wasm ? d.getArray('array').length(undefined) : d.getArray('array').length
     const size = wasm ? Object.keys(d.getMap('map').toJson(undefined)).length : d.getMap('map').size
-    return [took, Y.encodeStateAsUpdate(d), sv, wasm ? d.getText('text').toString(undefined) : d.getText('text').toString(), length, size]
+    return [took, Y.encodeStateAsUpdate(d), sv, d.getText('text').toString(undefined), length, size]
   },
   load: update => { final = update; return measure(() => drop(load(final))) },
   encode: () => { const d = load(final); return measure(() => Y.encodeStateAsUpdate(d)) },

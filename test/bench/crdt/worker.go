@@ -126,8 +126,8 @@ type effort struct {
 	enough  time.Duration
 }
 
-// measure returns how long f takes, in nanoseconds: the shortest of some samples of at least a millisecond, after one to
-// warm up, as measure in bench.mjs does. What else runs on the machine only ever makes it longer.
+// measure returns how long f takes, in nanoseconds: the shortest of some samples of at least a millisecond, after one
+// to warm up, as measure in bench.mjs does. What else runs on the machine only ever makes it longer.
 func (e effort) measure(f func()) float64 {
 	const sample = time.Millisecond
 	f()

@@ -9,12 +9,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,8 +42,7 @@ type options struct {
 	settle    time.Duration
 	window    time.Duration
 
-	idle            []int // Numbers of idle connections for all servers.
-	idleOwn         []int // More of them for this service.
+	idle            []int // Numbers of idle connections.
 	idlePerDocument int
 	idleSettle      time.Duration
 	open            int // Documents that are open for their memory.
@@ -59,7 +55,7 @@ func standard() options {
 		editor: "bin/editor", servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
 		authors: 10, rate: 5, documents: 20, settle: 1500 * time.Millisecond, window: 5 * time.Second,
-		idle: []int{1000}, idleOwn: []int{10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
+		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
 		open: 300, openKeystrokes: 5000, joins: 15,
 	}
 }
@@ -81,7 +77,7 @@ func main() {
 	defer stop()
 	all, err := run(ctx, o)
 	if len(all) > 0 {
-		err = errors.Join(err, report(os.Stdout, all))
+		err = errors.Join(err, report(context.WithoutCancel(ctx), os.Stdout, all))
 	}
 	if err != nil {
 		slog.Error("the benchmark failed", "error", err)
@@ -102,9 +98,13 @@ type result struct {
 	joins     joins
 }
 
-// peak is the step that delivered the most.
+// peak is the step that delivered the most before the server was saturated.
 func (r result) peak() step {
-	return slices.MaxFunc(r.steps, func(a, b step) int { return int(a.delivered - b.delivered) })
+	steps := r.steps
+	if n := len(steps); n > 1 {
+		steps = steps[:n-1] // The last one is where the ramp has ended.
+	}
+	return slices.MaxFunc(steps, func(a, b step) int { return int(a.delivered - b.delivered) })
 }
 
 // run measures the systems. It returns those that could be measured with the errors of the others.
@@ -185,11 +185,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 	if err != nil {
 		return out, err
 	}
-	numbers := o.idle
-	if strings.HasPrefix(s.key, "collab") {
-		numbers = slices.Concat(o.idle, o.idleOwn)
-	}
-	for _, n := range numbers {
+	for _, n := range o.idle {
 		err := fresh("idle connections", func(r *running) error {
 			i, err := idleConnections(ctx, r, o, n)
 			out.idle = append(out.idle, i)
@@ -226,10 +222,4 @@ func shardMap() []byte {
 		panic(err) // It holds texts and numbers.
 	}
 	return data
-}
-
-// versions tells on what the figures were taken.
-func versions(out io.Writer) {
-	node, _ := exec.Command("node", "--version").Output() // Left out if it is not there.
-	fmt.Fprintf(out, "%s, %s/%s, Node %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.TrimSpace(string(node)))
 }

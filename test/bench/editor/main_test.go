@@ -25,7 +25,7 @@ func small(t *testing.T) options {
 	o.serverCPUs, o.loadCPUs = "", ""
 	o.authors, o.documents, o.rate = 4, 2, 10
 	o.settle, o.window, o.idleSettle = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
-	o.idle, o.idleOwn, o.idlePerDocument = []int{20}, nil, 5
+	o.idle, o.idlePerDocument = []int{20}, 5
 	o.open, o.openKeystrokes, o.joins = 3, 500, 3
 	return o
 }
@@ -115,11 +115,11 @@ func TestTheMeasurementsOfThisService(t *testing.T) {
 		out.joins, err = joinTimes(t.Context(), r, o, page)
 		return err
 	})
-	if out.joins.lost || out.joins.warm <= 0 || out.joins.cold <= 0 {
+	if out.joins.early || out.joins.warm <= 0 || out.joins.cold <= 0 {
 		t.Errorf("joins: %+v", out.joins)
 	}
 	var table bytes.Buffer
-	if err := report(&table, []result{out}); err != nil {
+	if err := report(t.Context(), &table, []result{out}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"this service", "(of 20)", "joining B4", "propagation at half load, p99"} {

@@ -49,7 +49,8 @@ func start(c command) (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.path, err)
 	}
 	defer func() { _ = log.Close() }() // The program has a copy.
-	p := &process{cmd: exec.Command(path, args...), exited: make(chan struct{}), log: c.log}
+	// The program ends with stop, in order, even when the benchmark is interrupted.
+	p := &process{cmd: exec.CommandContext(context.Background(), path, args...), exited: make(chan struct{}), log: c.log}
 	p.cmd.Env = append(os.Environ(), c.env...)
 	p.cmd.Dir, p.cmd.SysProcAttr = c.dir, c.account
 	p.cmd.Stdout, p.cmd.Stderr = log, log

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"os/exec"
+	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,25 +27,28 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seco
 func kilobytes(n int) string { return fmt.Sprintf("%.1f KiB", float64(n)/1024) }
 
 // report prints the table, a column for each system.
-func report(out io.Writer, all []result) error {
-	fmt.Fprintln(out)
-	versions(out)
+func report(ctx context.Context, to io.Writer, all []result) error {
+	out := &strings.Builder{}
+	versions(ctx, out)
 	t := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	row := func(what string, value func(r result) string) {
 		cells := []string{what}
 		for _, r := range all {
 			cells = append(cells, value(r))
 		}
-		fmt.Fprintln(t, "| "+strings.Join(cells, "\t| ")+"\t|")
+		tell(t, "| %s\t|\n", strings.Join(cells, "\t| "))
 	}
 	row("", func(r result) string { return r.system.name })
 	row("---", func(result) string { return "---:" })
 	row("stored", func(r result) string { return r.system.durability })
-	row("delivered updates/s at saturation", func(r result) string { return fmt.Sprintf("%.0f", r.peak().delivered) })
+	row("most delivered updates/s, p99 below 250 ms", func(r result) string { return fmt.Sprintf("%.0f", r.peak().delivered) })
 	row("typing clients there", func(r result) string { return fmt.Sprint(r.peak().clients) })
+	row("propagation there p50", func(r result) string { return milliseconds(r.peak().p50) })
+	row("propagation there p99", func(r result) string { return milliseconds(r.peak().p99) })
+	row("its processor", func(r result) string { return percent(r.peak().server) })
 	row("what ended the ramp", func(r result) string { return r.why })
 	row("other programs on its processor", func(r result) string { return percent(r.peak().foreign) })
-	row("CPU s per 1,000 delivered at saturation", func(r result) string { return seconds(r.peak(), r.peak().server) })
+	row("CPU s per 1,000 delivered there", func(r result) string { return seconds(r.peak(), r.peak().server) })
 	row("– of its stores", func(r result) string { return seconds(r.peak(), r.peak().stores) })
 	row("half load: delivered/s", func(r result) string { return fmt.Sprintf("%.0f", r.half.delivered) })
 	row("half load: propagation p50", func(r result) string { return milliseconds(r.half.p50) })
@@ -70,8 +76,8 @@ func report(out io.Writer, all []result) error {
 	row("memory per open document of "+all[0].documents, func(r result) string { return kilobytes(r.document) })
 	row("joining B4, open", func(r result) string { return milliseconds(r.joins.warm) })
 	row("joining B4, after a restart", func(r result) string {
-		if r.joins.lost {
-			return "incomplete"
+		if r.joins.early {
+			return milliseconds(r.joins.cold) + ", at first incomplete"
 		}
 		return milliseconds(r.joins.cold)
 	})
@@ -79,8 +85,23 @@ func report(out io.Writer, all []result) error {
 		return fmt.Errorf("print the table: %w", err)
 	}
 	verdict(out, all)
+	if _, err := io.WriteString(to, out.String()); err != nil {
+		return fmt.Errorf("print the table: %w", err)
+	}
 	return nil
 }
+
+// versions tells on what the figures were taken.
+func versions(ctx context.Context, out io.Writer) {
+	node, err := exec.CommandContext(ctx, "node", "--version").Output()
+	if err != nil {
+		node = []byte("is not installed")
+	}
+	tell(out, "\n%s, %s/%s, Node %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.TrimSpace(string(node)))
+}
+
+// tell writes to what does not fail: to memory.
+func tell(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }
 
 // note tells a second row of the same figure from the first.
 func note(i int) string {
@@ -122,24 +143,24 @@ func verdict(out io.Writer, all []result) {
 		return "MISSED"
 	}
 	for _, r := range own {
-		fmt.Fprintf(out, "\n%s\n", r.system.name)
+		tell(out, "\n%s\n", r.system.name)
 		if len(others) > 0 {
 			efficiency, halfEfficiency, memory := bestOf(others)
 			at := r.peak().delivered / r.peak().server / efficiency
 			half := r.half.delivered / r.half.server / halfEfficiency
-			fmt.Fprintf(out, "- delivered updates per CPU second, against the best other: %.1f times at saturation, %.1f times at "+
+			tell(out, "- delivered updates per CPU second, against the best other: %.1f times at the most, %.1f times at "+
 				"half load (goal: %.0f): %s\n", at, half, goalEfficiency, word(at >= goalEfficiency))
 			if len(r.idle) > 0 && memory > 0 {
-				part := float64(r.idle[0].perConnection()) / float64(memory)
-				fmt.Fprintf(out, "- memory per idle connection, against the best other: %.2f times (goal: %.2f): %s\n", part,
+				part := float64(r.idle[len(r.idle)-1].perConnection()) / float64(memory)
+				tell(out, "- memory per idle connection, against the best other: %.2f times (goal: %.2f): %s\n", part,
 					goalMemory, word(part <= goalMemory))
 			}
 		}
-		fmt.Fprintf(out, "- propagation at half load, p99: %s (goal: %s): %s\n", milliseconds(r.half.p99),
+		tell(out, "- propagation at half load, p99: %s (goal: %s): %s\n", milliseconds(r.half.p99),
 			milliseconds(goalPropagation), word(r.half.p99 < goalPropagation))
 		for _, i := range r.idle {
 			if i.connections == goalConnections {
-				fmt.Fprintf(out, "- memory with %d idle connections: %d MiB (goal: %d): %s\n", i.connections, i.after>>20,
+				tell(out, "- memory with %d idle connections: %d MiB (goal: %d): %s\n", i.connections, i.after>>20,
 					goalResident>>20, word(i.after < goalResident))
 			}
 		}
@@ -152,8 +173,8 @@ func bestOf(others []result) (peak, half float64, memory int) {
 	for _, r := range others {
 		peak = max(peak, r.peak().delivered/r.peak().server)
 		half = max(half, r.half.delivered/r.half.server)
-		if len(r.idle) > 0 && (memory == 0 || r.idle[0].perConnection() < memory) {
-			memory = r.idle[0].perConnection()
+		if n := len(r.idle); n > 0 && (memory == 0 || r.idle[n-1].perConnection() < memory) {
+			memory = r.idle[n-1].perConnection()
 		}
 	}
 	return peak, half, memory

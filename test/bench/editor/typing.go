@@ -262,9 +262,7 @@ func parseTyped(u []byte) (client, clock uint64, ok bool) {
 		}
 	}
 	ok = true
-	if number() != 1 || number() != 1 {
-		return 0, 0, false
-	}
+	clients, structs := number(), number()
 	client, clock = number(), number()
 	const (
 		stringContent = 4
@@ -272,7 +270,7 @@ func parseTyped(u []byte) (client, clock uint64, ok bool) {
 		hasRight      = 1 << 6
 		hasKey        = 1 << 5
 	)
-	if len(u) == 0 {
+	if clients != 1 || structs != 1 || len(u) == 0 {
 		return 0, 0, false
 	}
 	info := u[0]
