@@ -101,7 +101,105 @@ type EditorSpec struct {
 	// +optional
 	Service *ServiceSpec `json:"service,omitempty"`
 
+	// auth says who may open which documents. Without it everybody who reaches the Service may read and write all of
+	// them.
+	// +optional
+	Auth *AuthSpec `json:"auth,omitempty"`
+
+	// limits bound what clients may ask of a pod.
+	// +optional
+	Limits *LimitsSpec `json:"limits,omitempty"`
+
 	PodSpec `json:",inline"`
+}
+
+// AuthSpec says how clients prove who they are, and from which web pages they may come. See docs/security.md.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.secretName) || has(self.jwksURL)",message="auth needs secretName or jwksURL (or both): without keys no token can be verified"
+// +kubebuilder:validation:XValidation:rule="!has(self.jwksURL) || (has(self.issuer) && has(self.audience))",message="jwksURL needs issuer and audience: a key server signs tokens for others too"
+// +kubebuilder:validation:XValidation:rule="!has(self.permissionWebhookURL) || has(self.secretName)",message="permissionWebhookURL needs secretName: the key webhook-secret of that Secret signs the questions"
+type AuthSpec struct {
+	// secretName is a Secret of the same namespace. Its key jwt-secret holds the secrets, one a line, with which the
+	// application signs access tokens (HS256, at least 32 bytes each); its key webhook-secret signs the questions to
+	// permissionWebhookURL.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+
+	// jwksURL is where the public keys of access tokens are published (RS256, ES256, EdDSA).
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="jwksURL must be an absolute http or https URL, such as https://login.example.com/.well-known/jwks.json"
+	JWKSURL string `json:"jwksURL,omitempty"`
+
+	// issuer is the iss that access tokens must have. Any is taken if it is not set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Issuer string `json:"issuer,omitempty"`
+
+	// audience is the aud that access tokens must have. Any is taken if it is not set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Audience string `json:"audience,omitempty"`
+
+	// allowedOrigins are the origins of the web pages that may connect, such as https://app.example.com or
+	// https://*.example.com. Only pages of the service's own host may if there are none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	AllowedOrigins []Origin `json:"allowedOrigins,omitempty"`
+
+	// permissionWebhookURL is asked what a user may do with a document, within what the token allows.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="permissionWebhookURL must be an absolute http or https URL"
+	PermissionWebhookURL string `json:"permissionWebhookURL,omitempty"`
+}
+
+// Origin is a web page's origin: scheme, host and port. The host may begin with "*." for all its subdomains.
+// +kubebuilder:validation:MaxLength=512
+// +kubebuilder:validation:Pattern=`^https?://(\*\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`
+type Origin string
+
+// LimitsSpec bounds what clients may ask of a pod. Who goes beyond is slowed down first, then disconnected.
+type LimitsSpec struct {
+	// operationsPerSecond is how many operations a user and a connection may send on average, 10 by default. Up to
+	// four updates within 100 ms, as a fast typist makes them, are one operation.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	OperationsPerSecond *int32 `json:"operationsPerSecond,omitempty"`
+
+	// operationBurst is how many operations may come at once, 100 by default.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	OperationBurst *int32 `json:"operationBurst,omitempty"`
+
+	// connectionsPerUser bounds the connections of one user to a pod, 100 by default.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	ConnectionsPerUser *int32 `json:"connectionsPerUser,omitempty"`
+
+	// connectionsPerOrganization bounds the connections of one organization to a pod, 10000 by default.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	ConnectionsPerOrganization *int32 `json:"connectionsPerOrganization,omitempty"`
+
+	// connectionsPerPod bounds the connections of a pod, 20000 by default.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	ConnectionsPerPod *int32 `json:"connectionsPerPod,omitempty"`
+
+	// documentMegabytes bounds the size of a document, encoded, in mebibytes, 64 by default.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=200
+	DocumentMegabytes *int32 `json:"documentMegabytes,omitempty"`
 }
 
 // ServiceSpec describes the Service in front of the editor pods.

@@ -12,6 +12,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"collab.dev/operator/editor/ratelimit"
 )
 
 // config is the process's configuration, from flags with environment variables as their defaults.
@@ -28,7 +32,15 @@ type config struct {
 	data string
 
 	shards, snapshotEvery            int
+	fanOut                           int
 	maxDocumentBytes, documentMemory int
+
+	authSecretDir, authSessionKeyFile, authJWKSURL  string
+	authIssuer, authAudience, authPermissionURL     string
+	insecureCookies                                 bool
+	allowedOrigins                                  string
+	operationsPerSecond, operationBurst             int
+	userConnections, orgConnections, podConnections int
 
 	drainTimeout, drainOver, historyRetention time.Duration
 }
@@ -72,8 +84,31 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	text(&c.durability, "durability", "COLLAB_DURABILITY", "Redis",
 		"what an acknowledgement waits for: "+strings.Join(durabilities, ", "))
 	text(&c.logLevel, "log-level", "COLLAB_LOG_LEVEL", "info", "debug, info, warn or error")
+	text(&c.authSecretDir, "auth-secret-dir", "COLLAB_AUTH_SECRET_DIR", "",
+		"directory with jwt-secret, the secrets of access tokens (HS256), and webhook-secret")
+	text(&c.authJWKSURL, "auth-jwks-url", "COLLAB_AUTH_JWKS_URL", "", "where the public keys of access tokens are published")
+	text(&c.authIssuer, "auth-issuer", "COLLAB_AUTH_ISSUER", "", "iss that access tokens must have")
+	text(&c.authAudience, "auth-audience", "COLLAB_AUTH_AUDIENCE", "", "aud that access tokens must have")
+	text(&c.authSessionKeyFile, "auth-session-key-file", "COLLAB_AUTH_SESSION_KEY_FILE", "",
+		"file with the secret that signs the access tokens of sessions")
+	text(&c.authPermissionURL, "auth-permission-url", "COLLAB_AUTH_PERMISSION_URL", "",
+		"URL that is asked what a user may do with a document")
+	text(&c.allowedOrigins, "allowed-origins", "COLLAB_ALLOWED_ORIGINS", "",
+		"origins of web pages that may connect, separated by commas; without any only those of this host")
+	limits := ratelimit.Defaults()
+	f.BoolVar(&c.insecureCookies, "insecure-cookies", false,
+		"let browsers send the cookies of sessions over plain HTTP, for trying out")
+	f.IntVar(&c.operationsPerSecond, "operations-per-second", int(limits.UserOperations.PerSecond),
+		"operations that a user and a connection may send a second")
+	f.IntVar(&c.operationBurst, "operation-burst", limits.UserOperations.Burst, "operations that may come at once")
+	f.IntVar(&c.userConnections, "connections-per-user", limits.UserConnections, "connections of a user to this process")
+	f.IntVar(&c.orgConnections, "connections-per-organization", limits.OrganizationConnections,
+		"connections of an organization to this process")
+	f.IntVar(&c.podConnections, "connections-per-pod", limits.PodConnections, "connections to this process")
 	f.IntVar(&c.shards, "shards", 256, "number of shards, as in spec.sharding.shards")
 	f.IntVar(&c.snapshotEvery, "snapshot-every", 100, "operations of a document between two snapshots")
+	f.IntVar(&c.fanOut, "fan-out", 16,
+		"with how many pods with readers of a document its changes go through Redis instead of from its owner; 0 for never")
 	f.IntVar(&c.maxDocumentBytes, "max-document-bytes", 64<<20, "bound of a document, encoded; 0 for none")
 	f.IntVar(&c.documentMemory, "document-memory", 0,
 		"bytes that open documents may take before unattended ones are closed; 0 takes half of GOMEMLIMIT")
@@ -100,8 +135,14 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
 		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
 	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
-	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0,
-		"--max-document-bytes and --document-memory must not be below 0.")
+	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0 && c.fanOut >= 0,
+		"--fan-out, --max-document-bytes and --document-memory must not be below 0.")
+	check(min(c.operationsPerSecond, c.operationBurst, c.userConnections, c.orgConnections, c.podConnections) > 0,
+		"--operations-per-second, --operation-burst and --connections-per-… must be above 0.")
+	check(c.authenticates() || c.authIssuer+c.authAudience+c.authPermissionURL+c.authSessionKeyFile+c.allowedOrigins == "",
+		"Set --auth-secret-dir or --auth-jwks-url: without keys no token can be verified.")
+	check(c.authPermissionURL == "" || c.authSecretDir != "",
+		"Set --auth-secret-dir: webhook-secret in it signs the questions to --auth-permission-url.")
 	check(c.drainTimeout > 0 && c.drainOver > 0 && c.historyRetention > 0,
 		"--drain-timeout, --drain-over and --history-retention must be above 0.")
 	return c, errors.Join(wrong...)
@@ -109,6 +150,20 @@ func parse(args []string, getenv func(string) string) (config, error) {
 
 // alone says that this process is a whole service by itself.
 func (c config) alone() bool { return c.data != "" }
+
+// authenticates says that clients need tokens.
+func (c config) authenticates() bool { return c.authSecretDir != "" || c.authJWKSURL != "" }
+
+// limits are what clients may ask of this process.
+func (c config) limits(registry prometheus.Registerer) ratelimit.Limits {
+	limits := ratelimit.Defaults()
+	operations := ratelimit.Rate{PerSecond: float64(c.operationsPerSecond), Burst: c.operationBurst}
+	limits.ConnectionOperations, limits.UserOperations = operations, operations
+	limits.UserConnections, limits.OrganizationConnections = c.userConnections, c.orgConnections
+	limits.PodConnections = c.podConnections
+	limits.Metrics = ratelimit.NewMetrics(registry)
+	return limits
+}
 
 // checkCluster checks what a pod of a cluster needs.
 func (c config) checkCluster(check func(ok bool, format string, args ...any)) {

@@ -12,16 +12,18 @@ func TestWrongConfigurationIsExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	for extra, want := range map[string]string{
-		"--shards=100":            "power of two",
-		"--durability=Disk":       "must be one of",
-		"--redis-sentinels=a:1":   "one of --redis-sentinels",
-		"--redis-address=nowhere": "must be host:port",
-		"--postgres-url=":         "Set --postgres-url",
-		"--pod-name=":             "Set --pod-name",
-		"--namespace=":            "find the ShardMap",
-		"--snapshot-every=0":      "above 0",
-		"--data=/d":               "leave out",
-		"leftover":                "Unexpected argument",
+		"--shards=100":             "power of two",
+		"--durability=Disk":        "must be one of",
+		"--redis-sentinels=a:1":    "one of --redis-sentinels",
+		"--redis-address=nowhere":  "must be host:port",
+		"--postgres-url=":          "Set --postgres-url",
+		"--pod-name=":              "Set --pod-name",
+		"--namespace=":             "find the ShardMap",
+		"--snapshot-every=0":       "above 0",
+		"--data=/d":                "leave out",
+		"--connections-per-user=0": "must be above 0",
+		"--auth-issuer=a":          "without keys no token",
+		"leftover":                 "Unexpected argument",
 		"--peer-tls-dir=/x --shardmap-file=/y --cluster=": "peers' certificates",
 	} {
 		if _, err := parse(strings.Fields(good+" "+extra), none); err == nil || !strings.Contains(err.Error(), want) {

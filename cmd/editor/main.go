@@ -24,6 +24,7 @@ import (
 
 	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/peer"
+	"collab.dev/operator/editor/ratelimit"
 	"collab.dev/operator/editor/server"
 	"collab.dev/operator/editor/shard"
 )
@@ -69,10 +70,15 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	defer wait.Wait()
 	defer cancel()
 
-	store, err := openStore(background, c, registry, log, &wait)
+	kept, err := openBackends(background, c, registry, log, &wait)
 	if err != nil {
 		return err
 	}
+	guard, closeGuard, err := openGuard(c, kept, registry, log)
+	if err != nil {
+		return err
+	}
+	defer closeGuard()
 	maps := &shard.Maps{}
 	if err := watch(background, c, maps, log, &wait); err != nil {
 		return err
@@ -86,12 +92,20 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 			return err
 		}
 	}
+	var clients *edge.Edge
 	manager := shard.NewManager(shard.Options{
-		Name: c.podName, UID: c.podUID, Maps: maps, Store: store, Release: dialer.Release, Logger: log,
+		Name: c.podName, UID: c.podUID, Maps: maps, Store: kept.store, Release: dialer.Release, Logger: log,
 		SnapshotEvery: c.snapshotEvery, MaxDocumentBytes: c.maxDocumentBytes, MemoryBudget: c.memoryBudget(),
-		Metrics: shard.NewMetrics(registry),
+		FanOut: c.fanOut, Metrics: shard.NewMetrics(registry),
+		// The new owner is found as for a client.
+		Forward: func(ctx context.Context, document, user string, update []byte) error {
+			return forward(ctx, clients, document, user, update)
+		},
 	})
-	clients := edge.New(edge.Options{Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Logger: log})
+	clients = edge.New(edge.Options{
+		Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Guard: guard,
+		Limiter: ratelimit.New(c.limits(registry)), Feed: kept.feed, Metrics: edge.NewMetrics(registry), Logger: log,
+	})
 	defer clients.Close()
 	internal := server.New(server.Options{
 		Pod: c.podName, UID: c.podUID, Registry: registry, Draining: clients.Draining,
@@ -114,7 +128,10 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	peers := peer.NewServer(manager, serverCredentials)
 	defer peers.Stop()
-	front := &http.Server{Handler: clients, ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", guard.Handler())
+	mux.Handle("/", clients)
+	front := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	defer func() { _ = front.Close() }()
 	back := &http.Server{Handler: internal, ReadHeaderTimeout: 10 * time.Second}
 	defer func() { _ = back.Close() }()
@@ -141,11 +158,21 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	<-closed
 	closing, done := context.WithTimeout(background, closeTimeout)
 	defer done()
-	if err := store.Close(closing); err != nil {
+	if err := kept.store.Close(closing); err != nil {
 		log.Warn("The stores were not flushed in time; the next owners read the rest from the log", "error", err)
 	}
 	log.Info("Stopped")
 	return nil
+}
+
+// forward brings an operation to the document's owner through a session.
+func forward(ctx context.Context, clients *edge.Edge, document, user string, update []byte) error {
+	session, err := clients.Open(document, "hand-over", user)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return session.Apply(ctx, update)
 }
 
 // drain hands everything over: first the shards, while the clients go on typing, then the clients.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
+	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/durable"
 	"collab.dev/operator/editor/storage/embedded"
@@ -31,19 +33,34 @@ type stores interface {
 	Catalog() storage.Catalog
 }
 
-// openStore returns the store that the configuration asks for.
-func openStore(
+// backends are where everything is kept.
+type backends struct {
+	store stores
+	// feed tells of the changes of hot documents; nil if nothing does.
+	feed storage.Feed
+	// sessions opens where the sessions of users are kept; close ends that.
+	sessions func(retention time.Duration) (sessions auth.Sessions, close func(), err error)
+}
+
+// openBackends returns the backends that the configuration asks for.
+func openBackends(
 	ctx context.Context, c config, registry prometheus.Registerer, log *slog.Logger, wait *sync.WaitGroup,
-) (stores, error) {
+) (backends, error) {
 	metrics, history := storage.NewMetrics(registry), storage.History{Retention: c.historyRetention}
 	if c.data == "" {
 		return openDurable(ctx, c, metrics, history, log, wait)
 	}
 	store, err := embedded.Open(embedded.Options{Directory: c.data, History: history, Metrics: metrics, Logger: log})
 	if err != nil {
-		return nil, fmt.Errorf("--data %s: %w", c.data, err)
+		return backends{}, fmt.Errorf("--data %s: %w", c.data, err)
 	}
-	return store, nil
+	return backends{store: store, sessions: func(retention time.Duration) (auth.Sessions, func(), error) {
+		sessions, err := auth.OpenFileSessions(filepath.Join(c.data, "sessions.db"), retention, time.Now)
+		if err != nil {
+			return nil, nil, err
+		}
+		return sessions, func() { _ = sessions.Close() }, nil
+	}}, nil
 }
 
 // openDurable returns the store in Redis and PostgreSQL. It does not wait for them: the schema is brought up to date in
@@ -51,15 +68,15 @@ func openStore(
 func openDurable(
 	ctx context.Context, c config, metrics *storage.Metrics, history storage.History, log *slog.Logger,
 	wait *sync.WaitGroup,
-) (stores, error) {
+) (backends, error) {
 	pool, err := openPostgres(ctx, c)
 	if err != nil {
-		return nil, err
+		return backends{}, err
 	}
 	client, err := openRedis(c)
 	if err != nil {
 		pool.Close()
-		return nil, err
+		return backends{}, err
 	}
 	store := durable.New(durable.Options{
 		Redis: client, Postgres: pool, Durability: durable.Durability(c.durability), Shards: int32(c.shards),
@@ -71,7 +88,12 @@ func openDurable(
 		migrate(ctx, pool, log)
 		<-ctx.Done()
 	})
-	return store, nil
+	return backends{
+		store: store, feed: store,
+		sessions: func(retention time.Duration) (auth.Sessions, func(), error) {
+			return auth.NewRedisSessions(auth.RedisOptions{Client: client, Retention: retention, Logger: log}), func() {}, nil
+		},
+	}, nil
 }
 
 func openPostgres(ctx context.Context, c config) (*pgxpool.Pool, error) {

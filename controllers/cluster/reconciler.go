@@ -239,6 +239,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, cluster *v1alpha1.Collab
 	}
 	credentialsOf(v1alpha1.ConditionPostgresReady, child.Postgres, postgres.CredentialKeys())
 	credentialsOf(v1alpha1.ConditionRedisReady, child.Redis, redis.CredentialKeys())
+	if keys := editor.CredentialKeys(cluster); len(keys) > 0 {
+		credentialsOf(v1alpha1.ConditionEditorReady, child.Editor, keys)
+	}
 	outcome, err := r.ensurePeerTLS(ctx, cluster)
 	note(v1alpha1.ConditionEditorReady, "Secret", child.PeerTLSSecret(cluster.Name), outcome, err)
 

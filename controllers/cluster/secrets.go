@@ -130,7 +130,8 @@ func credentials(cluster *v1alpha1.CollabCluster, component child.Component, key
 		name:      child.CredentialsSecret(cluster.Name, component),
 		component: component,
 		kind:      corev1.SecretTypeOpaque,
-		retain:    retains(cluster),
+		// Sessions end with the service; passwords open volumes that may be kept.
+		retain: retains(cluster) && component != child.Editor,
 		fill: func(present map[string][]byte) (map[string][]byte, error) {
 			filled := maps.Clone(present)
 			for _, key := range keys {

@@ -3,6 +3,7 @@ package editor
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,8 @@ const (
 
 	redisPath    = "/etc/collab/redis"
 	postgresPath = "/etc/collab/postgres"
+	sessionPath  = "/etc/collab/session"
+	authPath     = "/etc/collab/auth"
 	peerPath     = "/etc/collab/peer"
 	// postgresPasswordKey is the key of the PostgreSQL credentials Secret that editor pods may see.
 	postgresPasswordKey = "collab-password"
@@ -75,6 +78,13 @@ func podSpec(cluster *v1alpha1.CollabCluster, images child.Images) *applycorev1.
 			secretVolume("postgres", child.CredentialsSecret(cluster.Name, child.Postgres), postgresPasswordKey),
 			secretVolume("peer", child.PeerTLSSecret(cluster.Name), corev1.TLSCertKey, corev1.TLSPrivateKeyKey,
 				corev1.ServiceAccountRootCAKey))
+	if auth := authOf(cluster); auth != nil {
+		spec.WithVolumes(secretVolume("session", child.CredentialsSecret(cluster.Name, child.Editor), SessionKey))
+		if auth.SecretName != "" {
+			// Whatever keys the application's Secret has: the editor says which one it misses.
+			spec.WithVolumes(secretVolume("auth", auth.SecretName))
+		}
+	}
 	if len(chosen.NodeSelector) > 0 {
 		spec.WithNodeSelector(child.NodeSelector(chosen.NodeSelector))
 	}
@@ -92,7 +102,7 @@ func lostNode(taint string) *applycorev1.TolerationApplyConfiguration {
 		WithTolerationSeconds(lostNodeSeconds)
 }
 
-// secretVolume shows the pod these keys of the Secret and no others.
+// secretVolume shows the pod these keys of the Secret and no others, or all if none is named.
 func secretVolume(name, secret string, keys ...string) *applycorev1.VolumeApplyConfiguration {
 	source := applycorev1.SecretVolumeSource().WithSecretName(secret).WithDefaultMode(0o440)
 	for _, key := range keys {
@@ -127,6 +137,14 @@ func container(cluster *v1alpha1.CollabCluster, image string) *applycorev1.Conta
 			applycorev1.VolumeMount().WithName("redis").WithMountPath(redisPath).WithReadOnly(true),
 			applycorev1.VolumeMount().WithName("postgres").WithMountPath(postgresPath).WithReadOnly(true),
 			applycorev1.VolumeMount().WithName("peer").WithMountPath(peerPath).WithReadOnly(true))
+	if auth := authOf(cluster); auth != nil {
+		container.WithVolumeMounts(
+			applycorev1.VolumeMount().WithName("session").WithMountPath(sessionPath).WithReadOnly(true))
+		if auth.SecretName != "" {
+			container.WithVolumeMounts(
+				applycorev1.VolumeMount().WithName("auth").WithMountPath(authPath).WithReadOnly(true))
+		}
+	}
 	if chosen.Resources != nil {
 		if limit, set := chosen.Resources.Limits[corev1.ResourceMemory]; set {
 			// A tenth is left for what Go's runtime does not count; near the limit it collects instead of being killed.
@@ -139,7 +157,7 @@ func container(cluster *v1alpha1.CollabCluster, image string) *applycorev1.Conta
 
 // arguments are the editor's flags, sorted by name.
 func arguments(cluster *v1alpha1.CollabCluster) []string {
-	return []string{
+	arguments := []string{
 		"--cluster=" + cluster.Name,
 		"--durability=" + string(durability(cluster)),
 		"--peer-tls-dir=" + peerPath,
@@ -151,6 +169,64 @@ func arguments(cluster *v1alpha1.CollabCluster) []string {
 		"--redis-sentinels=" + strings.Join(redis.SentinelAddresses(cluster), ","),
 		"--shards=" + strconv.Itoa(int(Shards(cluster))),
 	}
+	arguments = append(arguments, authArguments(authOf(cluster))...)
+	arguments = append(arguments, limitArguments(cluster)...)
+	slices.Sort(arguments)
+	return arguments
+}
+
+// authOf is what the spec says of authentication, nil if nothing.
+func authOf(cluster *v1alpha1.CollabCluster) *v1alpha1.AuthSpec {
+	if cluster.Spec.Editor == nil {
+		return nil
+	}
+	return cluster.Spec.Editor.Auth
+}
+
+func authArguments(auth *v1alpha1.AuthSpec) []string {
+	if auth == nil {
+		return nil
+	}
+	arguments := []string{"--auth-session-key-file=" + sessionPath + "/" + SessionKey}
+	set := func(name, value string) {
+		if value != "" {
+			arguments = append(arguments, "--"+name+"="+value)
+		}
+	}
+	if auth.SecretName != "" {
+		set("auth-secret-dir", authPath)
+	}
+	set("auth-jwks-url", auth.JWKSURL)
+	set("auth-issuer", auth.Issuer)
+	set("auth-audience", auth.Audience)
+	set("auth-permission-url", auth.PermissionWebhookURL)
+	origins := make([]string, 0, len(auth.AllowedOrigins))
+	for _, origin := range auth.AllowedOrigins {
+		origins = append(origins, string(origin))
+	}
+	set("allowed-origins", strings.Join(origins, ","))
+	return arguments
+}
+
+// limitArguments are the flags of what the spec limits; the editor has the defaults.
+func limitArguments(cluster *v1alpha1.CollabCluster) []string {
+	if cluster.Spec.Editor == nil || cluster.Spec.Editor.Limits == nil {
+		return nil
+	}
+	limits := cluster.Spec.Editor.Limits
+	var arguments []string
+	set := func(name string, value *int32, unit int64) {
+		if value != nil {
+			arguments = append(arguments, "--"+name+"="+strconv.FormatInt(int64(*value)*unit, 10))
+		}
+	}
+	set("operations-per-second", limits.OperationsPerSecond, 1)
+	set("operation-burst", limits.OperationBurst, 1)
+	set("connections-per-user", limits.ConnectionsPerUser, 1)
+	set("connections-per-organization", limits.ConnectionsPerOrganization, 1)
+	set("connections-per-pod", limits.ConnectionsPerPod, 1)
+	set("max-document-bytes", limits.DocumentMegabytes, 1<<20)
+	return arguments
 }
 
 func fieldVariable(name, path string) *applycorev1.EnvVarApplyConfiguration {

@@ -27,6 +27,17 @@ const (
 	ServicePort = 80
 )
 
+// SessionKey is the key of the editor's credentials Secret with which pods sign the access tokens of sessions.
+const SessionKey = "session-key"
+
+// CredentialKeys are the keys of the credentials Secret. There is none without authentication.
+func CredentialKeys(cluster *v1alpha1.CollabCluster) []string {
+	if authOf(cluster) == nil {
+		return nil
+	}
+	return []string{SessionKey}
+}
+
 // Replicas is the number of editor pods without autoscaling.
 func Replicas(cluster *v1alpha1.CollabCluster) int32 {
 	if editor := cluster.Spec.Editor; editor != nil && editor.Replicas != nil {

@@ -36,7 +36,7 @@ func newCluster(change ...func(*v1alpha1.CollabClusterSpec)) *v1alpha1.CollabClu
 }
 
 func everythingChosen(spec *v1alpha1.CollabClusterSpec) {
-	grace, shards := int32(120), int32(64)
+	grace, shards, fifty := int32(120), int32(64), int32(50)
 	spec.Durability = v1alpha1.DurabilityPostgres
 	spec.Sharding = &v1alpha1.ShardingSpec{Shards: &shards}
 	spec.Editor = &v1alpha1.EditorSpec{
@@ -45,6 +45,12 @@ func everythingChosen(spec *v1alpha1.CollabClusterSpec) {
 			Type:        corev1.ServiceTypeLoadBalancer,
 			Annotations: map[string]v1alpha1.AnnotationValue{"example.com/balancer": "internal"},
 		},
+		Auth: &v1alpha1.AuthSpec{
+			SecretName: "application-tokens", JWKSURL: "https://login.example.com/jwks", Issuer: "login", Audience: "docs",
+			AllowedOrigins:       []v1alpha1.Origin{"https://app.example.com", "https://*.example.org"},
+			PermissionWebhookURL: "https://app.example.com/permissions",
+		},
+		Limits: &v1alpha1.LimitsSpec{OperationsPerSecond: &fifty, DocumentMegabytes: &fifty},
 		PodSpec: v1alpha1.PodSpec{
 			Image:             "other:1",
 			NodeSelector:      map[string]v1alpha1.LabelValue{"pool": "editors", "arch": "any"},

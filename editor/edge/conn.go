@@ -101,6 +101,7 @@ func (c *conn) end() {
 	}
 	c.out.drop()
 	c.cancel()
+	_ = c.socket.Close()
 	c.writers.Wait()
 	if c.limit != nil {
 		c.limit.Close()

@@ -19,7 +19,7 @@ const (
 
 // links holds one link to each owner that this edge needs.
 type links struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // Its end is the edge's.
 	opts *Options
 	wait sync.WaitGroup
 

@@ -25,6 +25,30 @@ var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
 - name: dev.collab.operator.api.v1alpha1.AnnotationValue
   scalar: string
+- name: dev.collab.operator.api.v1alpha1.AuthSpec
+  map:
+    fields:
+    - name: allowedOrigins
+      type:
+        list:
+          elementType:
+            namedType: dev.collab.operator.api.v1alpha1.Origin
+          elementRelationship: associative
+    - name: audience
+      type:
+        scalar: string
+    - name: issuer
+      type:
+        scalar: string
+    - name: jwksURL
+      type:
+        scalar: string
+    - name: permissionWebhookURL
+      type:
+        scalar: string
+    - name: secretName
+      type:
+        scalar: string
 - name: dev.collab.operator.api.v1alpha1.AutoscalingSpec
   map:
     fields:
@@ -118,12 +142,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.collab.operator.api.v1alpha1.EditorSpec
   map:
     fields:
+    - name: auth
+      type:
+        namedType: dev.collab.operator.api.v1alpha1.AuthSpec
     - name: autoscaling
       type:
         namedType: dev.collab.operator.api.v1alpha1.AutoscalingSpec
     - name: image
       type:
         scalar: string
+    - name: limits
+      type:
+        namedType: dev.collab.operator.api.v1alpha1.LimitsSpec
     - name: nodeSelector
       type:
         map:
@@ -169,6 +199,29 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
 - name: dev.collab.operator.api.v1alpha1.LabelValue
+  scalar: string
+- name: dev.collab.operator.api.v1alpha1.LimitsSpec
+  map:
+    fields:
+    - name: connectionsPerOrganization
+      type:
+        scalar: numeric
+    - name: connectionsPerPod
+      type:
+        scalar: numeric
+    - name: connectionsPerUser
+      type:
+        scalar: numeric
+    - name: documentMegabytes
+      type:
+        scalar: numeric
+    - name: operationBurst
+      type:
+        scalar: numeric
+    - name: operationsPerSecond
+      type:
+        scalar: numeric
+- name: dev.collab.operator.api.v1alpha1.Origin
   scalar: string
 - name: dev.collab.operator.api.v1alpha1.PostgresParameter
   scalar: string

@@ -20,7 +20,12 @@ type EditorSpecApplyConfiguration struct {
 	// 60 by default.
 	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
 	// service describes the Service that clients connect to.
-	Service                   *ServiceSpecApplyConfiguration `json:"service,omitempty"`
+	Service *ServiceSpecApplyConfiguration `json:"service,omitempty"`
+	// auth says who may open which documents. Without it everybody who reaches the Service may read and write all of
+	// them.
+	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
+	// limits bound what clients may ask of a pod.
+	Limits                    *LimitsSpecApplyConfiguration `json:"limits,omitempty"`
 	PodSpecApplyConfiguration `json:""`
 }
 
@@ -59,6 +64,22 @@ func (b *EditorSpecApplyConfiguration) WithTerminationGracePeriodSeconds(value i
 // If called multiple times, the Service field is set to the value of the last call.
 func (b *EditorSpecApplyConfiguration) WithService(value *ServiceSpecApplyConfiguration) *EditorSpecApplyConfiguration {
 	b.Service = value
+	return b
+}
+
+// WithAuth sets the Auth field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Auth field is set to the value of the last call.
+func (b *EditorSpecApplyConfiguration) WithAuth(value *AuthSpecApplyConfiguration) *EditorSpecApplyConfiguration {
+	b.Auth = value
+	return b
+}
+
+// WithLimits sets the Limits field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Limits field is set to the value of the last call.
+func (b *EditorSpecApplyConfiguration) WithLimits(value *LimitsSpecApplyConfiguration) *EditorSpecApplyConfiguration {
+	b.Limits = value
 	return b
 }
 
