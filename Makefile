@@ -31,7 +31,7 @@ include hack/local-cluster/cluster.mk
 
 ##@ Quick loops
 
-.PHONY: test-unit test-controlplane test-stores test-e2e lint fuzz bench-failover bench-crdt bench-editor
+.PHONY: test-unit test-controlplane test-stores test-clients test-e2e lint fuzz bench-failover bench-crdt bench-editor
 test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
 	@hack/test/node.sh
 	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -v /test/e2e)
@@ -45,6 +45,9 @@ test-stores: $(tools)/gotestsum ## Run the tests of the editor against a real Po
 	@hack/test/stores.sh
 	@$(gotest) -- -race -tags stores -timeout 15m $(TESTFLAGS) \
 		$$(grep -rl --include='*.go' '^//go:build stores' editor test | xargs -n 1 dirname | sort -u | sed 's,^,./,')
+
+test-clients: ## Run unmodified y-websocket and Hocuspocus providers (2, 3, 4) against the single-process mode.
+	@hack/test/clients.sh
 
 test-e2e: $(tools)/gotestsum ## Run unmodified Yjs clients against the local cluster while parts of it fail.
 	@GOTESTSUM=$(tools)/gotestsum hack/test/e2e.sh $(TESTFLAGS)
