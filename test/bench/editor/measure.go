@@ -372,18 +372,33 @@ func joinTimes(ctx context.Context, r *running, o options, document typed) (join
 	if err := r.start(ctx); err != nil {
 		return joins{}, err
 	}
-	// A server may answer before it has loaded the document, and send the rest later: y-websocket's does.
-	for begin := time.Now(); ; {
+	j, err := r.join(ctx, "paper")
+	if err != nil {
+		return joins{}, err
+	}
+	done, err := complete(j)
+	out.cold = j.took
+	if done || err != nil {
+		return out, err
+	}
+	// y-websocket's server answers before it has loaded the document, and sends the rest to whoever stays.
+	out.early = true
+	begin := time.Now()
+	waiting, err := r.stay(ctx, "paper", 2)
+	if err != nil {
+		return joins{}, err
+	}
+	defer waiting.close()
+	for {
 		j, err := r.join(ctx, "paper")
 		if err != nil {
 			return joins{}, err
 		}
 		done, err := complete(j)
 		out.cold = time.Since(begin)
-		if err != nil || done {
+		if done || err != nil {
 			return out, err
 		}
-		out.early = true
 		if out.cold > startTimeout {
 			return joins{}, errors.New("the server has lost the document")
 		}
