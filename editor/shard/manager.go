@@ -314,8 +314,8 @@ func (o *owned) reload(name string) {
 	}
 	<-d.ready
 	if d.document != nil {
-		o.forget(name, d.document)
 		d.document.Close()
+		o.forget(name, d.document)
 	}
 }
 

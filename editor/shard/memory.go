@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/storage"
 )
 
 const (
@@ -113,5 +114,8 @@ func (o *owned) forget(name string, d *document.Document) {
 	defer o.mu.Unlock()
 	if present := o.documents[name]; present != nil && present.document == d {
 		delete(o.documents, name)
+		if u, ok := o.shard.(storage.Unloader); ok {
+			u.Unload(name)
+		}
 	}
 }
