@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,14 +14,30 @@ import (
 	"collab.dev/operator/editor/crdt"
 )
 
+// program is this service's program, which TestMain builds.
+var program string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "collab-bench-test-")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(folder, "editor")
+	code := 1
+	if out, err := exec.Command("go", "build", "-o", program, "collab.dev/operator/cmd/editor").CombinedOutput(); err != nil {
+		_, _ = os.Stderr.Write(append(out, "this service cannot be built\n"...))
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
 // small is a benchmark of seconds of this service alone.
 func small(t *testing.T) options {
 	t.Helper()
 	o := standard()
-	o.editor = filepath.Join(t.TempDir(), "editor")
-	if out, err := exec.Command("go", "build", "-o", o.editor, "collab.dev/operator/cmd/editor").CombinedOutput(); err != nil {
-		t.Fatalf("build this service: %v\n%s", err, out)
-	}
+	o.editor = program
 	o.trace, o.scratch = "../crdt/testdata/automerge-paper.trace.gz", t.TempDir()
 	o.serverCPUs, o.loadCPUs = "", ""
 	o.authors, o.documents, o.rate = 4, 2, 10
