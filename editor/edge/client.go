@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"collab.dev/operator/editor/auth"
+	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/document"
 	"collab.dev/operator/editor/protocol"
 )
@@ -86,6 +87,9 @@ func (k *client) send(kind protocol.Kind, payload []byte) {
 func (k *client) take(m protocol.Message) error {
 	switch m.Kind {
 	case protocol.SyncStep1:
+		if _, err := crdt.DecodeStateVector(m.Payload); err != nil {
+			return err
+		}
 		k.room.sync(k.member, m.Payload, !m.Reply)
 	case protocol.SyncStep2, protocol.Update:
 		return k.change(m)
@@ -111,13 +115,18 @@ func (k *client) take(m protocol.Message) error {
 	return nil
 }
 
-// change handles an update.
+// change handles an update. It is checked before the others are told, who would stumble over what is malformed.
 func (k *client) change(m protocol.Message) error {
 	done := func(why document.Reason, ok bool) { k.stored(why, ok) }
 	switch {
 	case protocol.IsEmptyUpdate(m.Payload):
 		k.send(protocol.SyncStatus, protocol.Saved)
 		return nil
+	}
+	if err := crdt.ValidateUpdate(m.Payload); err != nil {
+		return err
+	}
+	switch {
 	case k.access >= auth.Write:
 		if !k.room.update(k.conn.ctx, k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -23,8 +24,9 @@ const (
 	CloseUnauthenticated = 4401
 	// CloseForbidden says that the user may not open the document.
 	CloseForbidden = 4403
-	// CloseResync says that the client did not keep up and has to synchronize afresh.
-	CloseResync = 4409
+	// CloseResync says that the client did not keep up and has to synchronize afresh. y-websocket 3.1 takes all codes from
+	// 4400 to 4499 for final and does not reconnect; this one asks it to.
+	CloseResync = 4509
 	// CloseTooLarge says that a change would make the document larger than it may be.
 	CloseTooLarge = 4413
 	// CloseFlood says that the client goes on sending more than it may.
@@ -34,7 +36,7 @@ const (
 )
 
 const (
-	// readLimit bounds one message of a client.
+	// readLimit bounds one message of a client, uncompressed.
 	readLimit    = 16 << 20
 	pongTimeout  = 60 * time.Second
 	writeTimeout = 10 * time.Second
@@ -47,6 +49,9 @@ const (
 	maxDocuments = 100
 	maxHeld      = 16
 	maxHeldBytes = 1 << 20
+	// strangerTimeout and strangerMessages bound a connection on which no document has been opened yet.
+	strangerTimeout  = time.Minute
+	strangerMessages = 256
 )
 
 // conn is one client's socket, and the documents that are open on it. Its reader owns everything without a guard.
@@ -65,6 +70,9 @@ type conn struct {
 	out     outbox
 	writers sync.WaitGroup
 	leaving atomic.Bool
+	// known says that a document was opened; strange counts the messages before.
+	known   atomic.Bool
+	strange int
 
 	limit   *ratelimit.Connection
 	clients map[string]*client
@@ -88,6 +96,12 @@ func (c *conn) serve(name string) {
 			c.bye(no.code, no.reason)
 		}
 	}
+	stranger := time.AfterFunc(strangerTimeout, func() {
+		if !c.known.Load() {
+			c.bye(CloseUnauthenticated, "no document was opened in time")
+		}
+	})
+	defer stranger.Stop()
 	err := c.read()
 	if c.ctx.Err() == nil && !websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway,
 		websocket.CloseNoStatusReceived, websocket.CloseServiceRestart) {
@@ -111,7 +125,6 @@ func (c *conn) end() {
 func (c *conn) alive() error { return c.socket.SetReadDeadline(time.Now().Add(pongTimeout)) }
 
 func (c *conn) read() error {
-	c.socket.SetReadLimit(readLimit)
 	c.socket.SetPongHandler(func(string) error {
 		if c.leaving.Load() {
 			return nil
@@ -124,12 +137,21 @@ func (c *conn) read() error {
 		}
 	}
 	for {
-		kind, data, err := c.socket.ReadMessage()
+		kind, message, err := c.socket.NextReader()
 		if err != nil {
 			return err
 		}
 		if c.leaving.Load() {
 			continue // Until the client answers the close frame.
+		}
+		// The socket's own limit is about what is on the wire, which may be a thousandth of what comes out of it.
+		data, err := io.ReadAll(io.LimitReader(message, readLimit+1))
+		if err != nil {
+			return err
+		}
+		if len(data) > readLimit {
+			c.bye(websocket.CloseMessageTooBig, fmt.Sprintf("a message may have at most %d bytes", readLimit))
+			continue
 		}
 		c.edge.opts.Metrics.received(c.dialect, len(data))
 		if kind != websocket.BinaryMessage {
@@ -149,6 +171,9 @@ func (c *conn) read() error {
 // throttle waits as long as the client has to, during which it is not read, or lets it go if it floods.
 func (c *conn) throttle(size int) error {
 	if c.limit == nil {
+		if c.strange++; c.strange > strangerMessages && !c.known.Load() {
+			c.bye(CloseFlood, "too many messages without opening a document")
+		}
 		return nil
 	}
 	wait, ok := c.limit.Take(time.Now(), 1, size)
@@ -288,6 +313,7 @@ func (c *conn) open(address, name, token string) *refusal {
 		c.clients = map[string]*client{}
 	}
 	c.clients[address] = k
+	c.known.Store(true)
 	return nil
 }
 

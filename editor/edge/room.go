@@ -139,6 +139,8 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 	defer func() {
 		r.mu.Lock()
 		r.link, over = nil, true
+		// Who is elsewhere is announced again by the next owner; who is not was lost with this one.
+		r.presence.Forget(nil)
 		r.mu.Unlock()
 		k.drop(number)
 		r.follow(nil, 0, false)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/document"
 	"collab.dev/operator/editor/protocol"
 )
@@ -97,6 +98,9 @@ func (s *Session) State(ctx context.Context) ([]byte, error) {
 func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if protocol.IsEmptyUpdate(update) {
 		return nil
+	}
+	if err := crdt.ValidateUpdate(update); err != nil {
+		return &RefusedError{document.Malformed}
 	}
 	stored := make(chan error, 1)
 	if !s.room.update(ctx, s.member, update, false, func(why document.Reason, ok bool) {
