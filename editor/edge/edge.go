@@ -208,7 +208,8 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve serves one connection until it ends.
+// serve serves one connection until it ends, in a goroutine of its own: while the handler runs, net/http keeps the request
+// and its buffers, which are more than an idle connection needs.
 func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, token string) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	id := e.served.Add(1)
@@ -224,17 +225,17 @@ func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, tok
 		return
 	}
 	e.conns[c] = struct{}{}
-	e.wait.Add(1)
-	e.mu.Unlock()
 	e.connections.Add(1)
 	e.opts.Metrics.connected(dialect, 1)
-	c.serve(name)
-	e.opts.Metrics.connected(dialect, -1)
-	e.connections.Add(-1)
-	e.mu.Lock()
-	delete(e.conns, c)
+	e.wait.Go(func() {
+		c.serve(name)
+		e.opts.Metrics.connected(dialect, -1)
+		e.connections.Add(-1)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.conns, c)
+	})
 	e.mu.Unlock()
-	e.wait.Done()
 }
 
 // join brings a member into a document's room. It returns nil when nobody is accepted anymore.
