@@ -31,7 +31,7 @@ include hack/local-cluster/cluster.mk
 
 ##@ Quick loops
 
-.PHONY: test-unit test-controlplane test-stores test-clients test-e2e lint fuzz bench-failover bench-crdt bench-editor
+.PHONY: test-unit test-controlplane test-stores test-clients test-fuzz test-e2e lint fuzz bench-failover bench-crdt bench-editor
 test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
 	@hack/test/node.sh
 	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -vE '/test/e2e|$(node_tests)')
@@ -64,6 +64,9 @@ bench-editor: ## Measure this service, Hocuspocus and y-websocket's server side 
 
 lint: $(tools)/golangci-lint ## Run the linters.
 	@$(tools)/golangci-lint run ./...
+
+test-fuzz: ## Run every fuzz target briefly.
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 
 FUZZTIME ?= 1m
 fuzz: ## Run every fuzz target for FUZZTIME (1m).

@@ -1,6 +1,8 @@
 package crdt
 
 import (
+	"fmt"
+
 	"collab.dev/operator/editor/crdt/lib0"
 )
 
@@ -195,8 +197,18 @@ func diffUpdate(update, stateVector []byte, f format) ([]byte, error) {
 	return out.finish(grouped(set)), nil
 }
 
-// ConvertUpdateV1ToV2 converts an update from format v1 to format v2.
-func ConvertUpdateV1ToV2(update []byte) ([]byte, error) { return convert(update, formatV1, formatV2) }
+// ConvertUpdateV1ToV2 converts an update from format v1 to format v2. It fails with ErrTooLarge for updates that no
+// client makes and whose numbers format v2, which stores differences, cannot hold.
+func ConvertUpdateV1ToV2(update []byte) ([]byte, error) {
+	converted, err := convert(update, formatV1, formatV2)
+	if err != nil {
+		return nil, err
+	}
+	if err := ValidateUpdateV2(converted); err != nil {
+		return nil, fmt.Errorf("%w: format v2 cannot hold its numbers", ErrTooLarge)
+	}
+	return converted, nil
+}
 
 // ConvertUpdateV2ToV1 converts an update from format v2 to format v1.
 func ConvertUpdateV2ToV1(update []byte) ([]byte, error) { return convert(update, formatV2, formatV1) }
