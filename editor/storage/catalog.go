@@ -30,6 +30,8 @@ var (
 	ErrConflict = errors.New("the record was changed meanwhile")
 	// ErrExists says that there is such a document already.
 	ErrExists = errors.New("the document exists")
+	// ErrDeleted says that the document is deleted: it can be restored, but not opened. A purged one begins anew.
+	ErrDeleted = errors.New("the document is deleted")
 	// ErrRecord says that a record or version is beyond the bounds.
 	ErrRecord = errors.New("the record is not valid")
 )

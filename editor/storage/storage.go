@@ -100,7 +100,7 @@ type Store interface {
 
 // Shard is one open shard. It is safe for concurrent use.
 type Shard interface {
-	// Load reads a document, including what only the log has.
+	// Load reads a document, including what only the log has. It fails with ErrDeleted while the document is deleted.
 	Load(ctx context.Context, document string) (Document, error)
 	// Append takes an operation and returns at once. done is called exactly once, from another goroutine and in the
 	// order of appending: with nil when the operation is as durable as configured, or with ErrFenced, ErrOverloaded

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"collab.dev/operator/editor/storage"
@@ -302,16 +303,19 @@ func (d database) snapshot(ctx context.Context, l lease, document string, s stor
 	})
 }
 
-// load reads a document.
+// load reads a document, unless it is deleted.
 func (d database) load(ctx context.Context, shard int32, document string) (storage.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
 	defer cancel()
 	var doc storage.Document
 	// One statement each, but of one transaction: what a snapshot replaces is dropped only later.
 	err := pgx.BeginTxFunc(ctx, d.pool, readOnly, func(tx pgx.Tx) error {
-		s, err := newestSnapshot(ctx, tx, shard, document)
+		deleted, s, err := newestSnapshot(ctx, tx, shard, document)
 		if err != nil {
 			return err
+		}
+		if deleted {
+			return storage.ErrDeleted
 		}
 		var after int64
 		if s != nil {
@@ -320,6 +324,9 @@ func (d database) load(ctx context.Context, shard int32, document string) (stora
 		doc.Tail, err = operations(ctx, tx, shard, document, after, 0)
 		return err
 	})
+	if errors.Is(err, storage.ErrDeleted) {
+		return storage.Document{}, storage.ErrDeleted
+	}
 	if err != nil {
 		return storage.Document{}, fmt.Errorf("read the document from postgres: %w", err)
 	}
@@ -329,13 +336,26 @@ func (d database) load(ctx context.Context, shard int32, document string) (stora
 // readOnly is a transaction in which all statements see the same.
 var readOnly = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
-func newestSnapshot(ctx context.Context, tx pgx.Tx, shard int32, document string) (*storage.Snapshot, error) {
-	rows, err := tx.Query(ctx, `SELECT seq, time, state FROM snapshots WHERE shard = $1 AND document = $2`,
-		shard, document)
-	if err != nil {
-		return nil, err
+// newestSnapshot reads the document's newest snapshot, nil if there is none, and whether the document is deleted. It
+// takes one round trip.
+func newestSnapshot(
+	ctx context.Context, tx pgx.Tx, shard int32, document string,
+) (deleted bool, s *storage.Snapshot, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`SELECT FROM documents WHERE shard = $1 AND document = $2 AND deleted IS NOT NULL`, shard, document).
+		Exec(func(found pgconn.CommandTag) error {
+			deleted = found.RowsAffected() > 0
+			return nil
+		})
+	batch.Queue(`SELECT seq, time, state FROM snapshots WHERE shard = $1 AND document = $2`, shard, document).
+		Query(func(rows pgx.Rows) error {
+			s, err = oneSnapshot(rows)
+			return err
+		})
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return false, nil, err
 	}
-	return oneSnapshot(rows)
+	return deleted, s, nil
 }
 
 func oneSnapshot(rows pgx.Rows) (*storage.Snapshot, error) {

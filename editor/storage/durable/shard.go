@@ -306,6 +306,9 @@ func (s *shard) Load(ctx context.Context, document string) (storage.Document, er
 		return storage.Document{}, err
 	}
 	loaded, err := s.store.database.load(ctx, s.lease.shard, document)
+	if errors.Is(err, storage.ErrDeleted) {
+		return storage.Document{}, err
+	}
 	if err != nil {
 		s.store.metrics.Failed("postgres")
 		return storage.Document{}, err

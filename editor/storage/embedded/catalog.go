@@ -52,6 +52,19 @@ func getRecord(tx *bolt.Tx, document string) (r storage.Record, err error) {
 	return r, nil
 }
 
+// living fails with ErrDeleted if the document is deleted.
+func living(tx *bolt.Tx, document string) error {
+	switch r, err := getRecord(tx, document); {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case r.Deleted != nil:
+		return storage.ErrDeleted
+	}
+	return nil
+}
+
 func putRecord(tx *bolt.Tx, r storage.Record) error {
 	b, err := json.Marshal(r)
 	if err != nil {

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -149,6 +150,9 @@ func (s *shard) Load(_ context.Context, document string) (doc storage.Document, 
 	}
 	s.store.mu.Unlock()
 	err = s.store.db.View(func(tx *bolt.Tx) error {
+		if err := living(tx, document); err != nil {
+			return err
+		}
 		var after int64
 		if doc.Snapshot = readSnapshot(tx, document); doc.Snapshot != nil {
 			after = doc.Snapshot.Seq
@@ -156,6 +160,9 @@ func (s *shard) Load(_ context.Context, document string) (doc storage.Document, 
 		doc.Tail, err = readOperations(tx, document, after, 0)
 		return err
 	})
+	if errors.Is(err, storage.ErrDeleted) {
+		return storage.Document{}, err
+	}
 	if err != nil {
 		s.store.options.Metrics.Failed("disk")
 		return storage.Document{}, fmt.Errorf("read the document: %w", err)

@@ -564,6 +564,12 @@ func testDeletion(f *fixture) {
 	if _, err := catalog.Update(ctx, document, 0, func(*storage.Record) {}); !errors.Is(err, storage.ErrNotFound) {
 		f.Errorf("changing a deleted document: %v", err)
 	}
+	for range 2 {
+		if _, err := shard.Load(ctx, document); !errors.Is(err, storage.ErrDeleted) {
+			f.Errorf("loading a deleted document: %v", err)
+		}
+		shard = f.own(document, 2, "b") // The next owner neither.
+	}
 	restored, err := catalog.Restore(ctx, document)
 	if err != nil || restored.Deleted != nil || restored.Version != 3 {
 		f.Errorf("restore: %+v, %v", restored, err)
