@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ const (
 	TooLarge Reason = "too large"
 	// Missing answers Check: the document lacks some of the update.
 	Missing Reason = "missing"
+	// Deleted is any change of a document that is deleted.
+	Deleted Reason = "deleted"
 )
 
 // Content is what somebody who joins needs to know.
@@ -88,6 +91,10 @@ type Options struct {
 	// FanOut is with how many participants the store's feed tells them of updates instead of the owner, so that its
 	// work does not grow with theirs; 0 is never.
 	FanOut int
+	// Changed is told of each change when it is stored, with the document locked: it must not block. Optional.
+	Changed func(document string, seq int64, user string, at time.Time)
+	// Broken is told that the document has to be closed and loaded again, with the document locked: it must not block.
+	Broken func()
 	// Now tells the time; time.Now if it is nil.
 	Now func() time.Time
 	// Metrics takes what is measured. Optional.
@@ -107,6 +114,7 @@ type Document struct {
 
 	mu       sync.Mutex
 	engine   *crdt.Doc
+	apply    func(update []byte, origin any) (changed bool, err error) // The engine's.
 	presence protocol.Room[*Attachment]
 	sinks    map[*Attachment]struct{}
 	seq      int64
@@ -118,8 +126,8 @@ type Document struct {
 	retry  []*operation
 	timer  *time.Timer
 	closed bool
-	// hot says that operations are published to the store's feed.
-	hot bool
+	// hot says that operations are published to the store's feed, broken that the content cannot be trusted.
+	hot, broken bool
 
 	// snapshot is the last operation that a stored snapshot contains, bytes about what the document takes when encoded.
 	snapshot     int64
@@ -151,6 +159,7 @@ func Open(name string, stored storage.Document, opts Options) (*Document, error)
 		name: name, opts: opts, engine: crdt.NewDoc(crdt.Options{GUID: name}),
 		sinks: map[*Attachment]struct{}{}, seq: stored.LastSeq(), used: opts.Now(),
 	}
+	d.apply = d.engine.Apply
 	if s := stored.Snapshot; s != nil {
 		if err := d.engine.ApplyUpdate(s.State, nil); err != nil {
 			return nil, fmt.Errorf("the snapshot of %q at operation %d: %w", name, s.Seq, err)
@@ -222,7 +231,7 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 		return
 	}
 	start := d.opts.Now()
-	changed, err := d.engine.Apply(update, nil)
+	changed, err := d.integrate(update)
 	if err != nil {
 		a.sink.Rejected(id, Malformed)
 		return
@@ -258,6 +267,23 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 		return
 	}
 	d.append(op)
+}
+
+// integrate applies an update. A fault of the engine costs the update and no more: nobody knows what it left behind, so that
+// the document is loaded again from what is stored.
+func (d *Document) integrate(update []byte) (changed bool, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the document engine failed: %v", fault)
+			d.opts.Logger.Error("The document engine failed over an update, which is refused; loading the document again",
+				"document", d.name, "fault", fault, "bytes", len(update), "stack", string(debug.Stack()))
+			d.broken = true
+			if d.opts.Broken != nil {
+				d.opts.Broken()
+			}
+		}
+	}()
+	return d.apply(update, nil)
 }
 
 // Check says whether the document has all of an update, which is not integrated: the sink's Ack is called with id when
@@ -432,7 +458,7 @@ func (d *Document) Close() {
 
 func (d *Document) attached(a *Attachment) bool {
 	_, ok := d.sinks[a]
-	return ok && !d.closed
+	return ok && !d.closed && !d.broken
 }
 
 func (d *Document) announce(changed []protocol.Presence, except *Attachment) {
@@ -488,7 +514,11 @@ func (d *Document) appended(op *operation, err error) {
 func (d *Document) acknowledge() {
 	done := 0
 	for ; done < len(d.queue) && d.queue[done].stored; done++ {
-		for _, k := range d.queue[done].acks {
+		op := d.queue[done]
+		if d.opts.Changed != nil {
+			d.opts.Changed(d.name, op.entry.Seq, op.entry.User, op.entry.Time)
+		}
+		for _, k := range op.acks {
 			if d.attached(k.to) {
 				k.to.sink.Ack(k.id)
 			}
@@ -541,7 +571,7 @@ func (d *Document) again() {
 // then ahead of its number, which does no harm, because operations may be applied twice.
 func (d *Document) takeSnapshot() {
 	seq := d.lastStored()
-	if d.snapshotting || d.closed || seq <= d.snapshot {
+	if d.snapshotting || d.closed || d.broken || seq <= d.snapshot {
 		return
 	}
 	state, err := d.engine.EncodeStateAsUpdate(nil)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"collab.dev/operator/editor/auth"
@@ -26,6 +27,8 @@ type client struct {
 	member   *member
 	identity *auth.Identity
 	access   auth.Access
+	// dismissed says that the document turned out to be deleted: the client is not in its room anymore.
+	dismissed atomic.Bool
 
 	// watch ends the timers and the watch over the identity.
 	watch func()
@@ -35,7 +38,7 @@ func newClient(c *conn, address, name string, identity *auth.Identity, access au
 	k := &client{conn: c, address: address, name: name, identity: identity, access: access}
 	k.member = &member{
 		origin: c.dialect.String(), user: identity.User, silent: access < auth.Write && c.dialect == protocol.YWebsocket,
-		send: k.send,
+		send: k.send, gone: func() { c.dismiss(k) },
 	}
 	k.follow()
 	return k
@@ -153,7 +156,7 @@ func (k *client) stored(why document.Reason, ok bool) {
 	}
 	k.send(protocol.SyncStatus, status)
 	switch {
-	case ok, why == document.Missing:
+	case ok, why == document.Missing, why == document.Deleted: // Who uses a deleted document is let go.
 	case why == document.TooLarge:
 		k.conn.bye(CloseTooLarge, "the document would become too large: the change was not taken")
 	default:

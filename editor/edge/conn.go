@@ -24,6 +24,8 @@ const (
 	CloseUnauthenticated = 4401
 	// CloseForbidden says that the user may not open the document.
 	CloseForbidden = 4403
+	// CloseDeleted says that the document is deleted.
+	CloseDeleted = 4404
 	// CloseResync says that the client did not keep up and has to synchronize afresh. y-websocket 3.1 takes all codes from
 	// 4400 to 4499 for final and does not reconnect; this one asks it to.
 	CloseResync = 4509
@@ -210,7 +212,10 @@ func (c *conn) take(data []byte) error {
 	}
 	address := string(key)
 	if client := c.clients[address]; client != nil {
-		return client.take(m)
+		if !client.dismissed.Load() {
+			return client.take(m)
+		}
+		c.leave(address)
 	}
 	if c.dialect == protocol.YWebsocket {
 		return nil // It was refused.
@@ -285,6 +290,23 @@ func (c *conn) forget(address string) []protocol.Message {
 func (c *conn) deny(address, reason string) {
 	c.edge.opts.Metrics.refuse("denied")
 	c.send(&client{conn: c, address: address}, protocol.Denied, []byte(reason))
+}
+
+// dismiss lets a client go whose document is deleted: other documents on the connection stay. It is called with the room
+// locked, and never blocks.
+func (c *conn) dismiss(k *client) {
+	if k.dismissed.Swap(true) {
+		return
+	}
+	const reason = "the document is deleted"
+	if c.dialect == protocol.YWebsocket {
+		c.bye(CloseDeleted, reason)
+		return
+	}
+	c.edge.opts.Metrics.refuse("deleted")
+	c.send(k, protocol.Denied, []byte(reason))
+	c.send(k, protocol.Close, []byte(reason))
+	c.writers.Go(func() { k.room.leave(k.member) })
 }
 
 // open opens a document for whom the token speaks for, under an address.

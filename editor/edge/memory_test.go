@@ -13,10 +13,12 @@ type memory struct {
 	mu     sync.Mutex
 	shards map[int32]*memoryShard
 	data   map[string][]storage.Entry
+	// deleted are the documents that cannot be opened.
+	deleted map[string]bool
 }
 
 func newMemory() *memory {
-	return &memory{shards: map[int32]*memoryShard{}, data: map[string][]storage.Entry{}}
+	return &memory{shards: map[int32]*memoryShard{}, data: map[string][]storage.Entry{}, deleted: map[string]bool{}}
 }
 
 func (m *memory) Open(_ context.Context, shard int32, epoch int64, _ string) (storage.Shard, error) {
@@ -46,6 +48,12 @@ func (m *memory) entries(document string) []storage.Entry {
 	return slices.Clone(m.data[document])
 }
 
+func (m *memory) remove(document string, deleted bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.deleted[document] = deleted
+}
+
 type memoryShard struct {
 	memory *memory
 	epoch  int64
@@ -63,6 +71,12 @@ func (s *memoryShard) fence() {
 }
 
 func (s *memoryShard) Load(_ context.Context, document string) (storage.Document, error) {
+	s.memory.mu.Lock()
+	deleted := s.memory.deleted[document]
+	s.memory.mu.Unlock()
+	if deleted {
+		return storage.Document{}, storage.ErrDeleted
+	}
 	return storage.Document{Tail: s.memory.entries(document)}, nil
 }
 

@@ -34,6 +34,8 @@ type member struct {
 	silent bool
 	// send is called with the room locked, and must neither block nor call the room.
 	send func(kind protocol.Kind, payload []byte)
+	// gone is told, likewise, that the document is deleted.
+	gone func()
 	// vector is the state vector of a question that is not answered yet, since asked and under the number ref; question
 	// says that the answer ends with a question in turn. The room's mutex guards them.
 	vector   []byte
@@ -129,6 +131,9 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 				close(attached)
 			}
 		case peer.Refused, peer.Moved:
+			if f.Text == peer.Deleted {
+				r.deleted()
+			}
 			once.Do(func() { close(ended) })
 		case peer.Follow:
 			r.follow(k, f.Channel, f.ID == 1)
@@ -205,6 +210,23 @@ func (r *room) attached(k *link, f *peer.Frame) {
 	// Every member asks for this much by itself.
 	if known, err := crdt.DecodeStateVector(f.Parts[0]); err == nil {
 		r.known = known
+	}
+}
+
+// deleted ends the use of a document that is deleted.
+func (r *room) deleted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.out {
+		if s.done != nil {
+			s.done(document.Deleted, s.frame.Kind == peer.Evict)
+		}
+	}
+	r.out, r.bytes = nil, 0
+	close(r.space)
+	r.space = make(chan struct{})
+	for m := range r.members {
+		m.gone()
 	}
 }
 
@@ -347,6 +369,11 @@ func (r *room) check(ctx context.Context, update []byte, done fate) bool {
 	return r.post(ctx, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
 }
 
+// evict asks the owner to close the document for everybody. It waits as update does.
+func (r *room) evict(ctx context.Context, done fate) bool {
+	return r.post(ctx, &peer.Frame{Kind: peer.Evict}, done, func() {})
+}
+
 // post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
 func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) bool {
 	for {
@@ -367,7 +394,7 @@ func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) 
 	r.last++
 	f.ID = r.last
 	r.out = append(r.out, sent{f, done})
-	r.bytes += len(f.Parts[0])
+	r.bytes += f.Size()
 	r.up(f)
 	return true
 }
@@ -375,7 +402,7 @@ func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) 
 func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
 	for i, s := range r.out {
 		if s.frame.ID == id {
-			r.bytes -= len(s.frame.Parts[0])
+			r.bytes -= s.frame.Size()
 			r.out = append(r.out[:i:i], r.out[i+1:]...)
 			if s.done != nil {
 				s.done(why, ok)
@@ -437,7 +464,7 @@ func (r *room) published(e storage.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.out {
-		if len(s.frame.Parts) == 1 && bytes.Equal(s.frame.Parts[0], e.Update) {
+		if s.frame.Kind == peer.Update && len(s.frame.Parts) == 1 && bytes.Equal(s.frame.Parts[0], e.Update) {
 			return
 		}
 	}

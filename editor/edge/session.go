@@ -17,6 +17,9 @@ var ErrName = errors.New("not a document's name")
 // ErrDraining says that the process is about to stop.
 var ErrDraining = errors.New("the server is about to stop")
 
+// ErrDeleted says that the document is deleted.
+var ErrDeleted = errors.New("the document is deleted")
+
 // RefusedError says that the document's owner refused a change for good.
 type RefusedError struct{ Reason document.Reason }
 
@@ -29,6 +32,9 @@ type Session struct {
 	member  *member
 	changes chan struct{}
 	left    sync.Once
+	// deleted is closed when the document turns out to be.
+	deleted chan struct{}
+	gone    sync.Once
 
 	// asking lets one State ask at a time.
 	asking chan struct{}
@@ -42,8 +48,10 @@ func (e *Edge) Open(document, origin, user string) (*Session, error) {
 	if !validName(document) {
 		return nil, fmt.Errorf("%w: %.100q", ErrName, document)
 	}
-	s := &Session{changes: make(chan struct{}, 1), asking: make(chan struct{}, 1)}
-	s.member = &member{origin: origin, user: user, silent: true, send: s.take}
+	s := &Session{changes: make(chan struct{}, 1), asking: make(chan struct{}, 1), deleted: make(chan struct{})}
+	s.member = &member{
+		origin: origin, user: user, silent: true, send: s.take, gone: func() { s.gone.Do(func() { close(s.deleted) }) },
+	}
 	if s.room = e.join(document, s.member); s.room == nil {
 		return nil, ErrDraining
 	}
@@ -69,7 +77,8 @@ func (s *Session) take(kind protocol.Kind, payload []byte) {
 	}
 }
 
-// State returns the whole document as an update in format v1. It waits for an owner as long as ctx allows.
+// State returns the whole document as an update in format v1. It waits for an owner as long as ctx allows. It fails with
+// ErrDeleted.
 func (s *Session) State(ctx context.Context) ([]byte, error) {
 	select {
 	case s.asking <- struct{}{}:
@@ -85,6 +94,8 @@ func (s *Session) State(ctx context.Context) ([]byte, error) {
 	select {
 	case state := <-answer:
 		return state, nil
+	case <-s.deleted:
+		return nil, ErrDeleted
 	case <-ctx.Done():
 		s.mu.Lock()
 		s.answer = nil
@@ -93,8 +104,8 @@ func (s *Session) State(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Apply changes the document, and returns when the change is durable. It fails with a RefusedError, or when ctx ends:
-// then the change may still be stored.
+// Apply changes the document, and returns when the change is durable. It fails with a RefusedError, ErrDeleted, or when
+// ctx ends: then the change may still be stored.
 func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if protocol.IsEmptyUpdate(update) {
 		return nil
@@ -102,22 +113,41 @@ func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if err := crdt.ValidateUpdate(update); err != nil {
 		return &RefusedError{document.Malformed}
 	}
-	stored := make(chan error, 1)
-	if !s.room.update(ctx, s.member, update, false, func(why document.Reason, ok bool) {
-		if ok {
-			stored <- nil
-		} else {
-			stored <- &RefusedError{why}
+	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx, s.member, update, false, done) })
+}
+
+// wait asks the owner for something and waits for the answer.
+func (s *Session) wait(ctx context.Context, ask func(fate) bool) error {
+	answer := make(chan error, 1)
+	if !ask(func(why document.Reason, ok bool) {
+		switch {
+		case ok:
+			answer <- nil
+		case why == document.Deleted:
+			answer <- ErrDeleted
+		default:
+			answer <- &RefusedError{why}
 		}
 	}) {
 		return fmt.Errorf("wait for the document: %w", ctx.Err())
 	}
 	select {
-	case err := <-stored:
+	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the change to be stored: %w", ctx.Err())
+		return fmt.Errorf("wait for the document's owner: %w", ctx.Err())
 	}
+}
+
+// Evict closes a document for everybody who has it open, wherever its owner is: who comes back finds it as it is stored. It
+// fails with ErrName, ErrDraining, or when ctx ends.
+func (e *Edge) Evict(ctx context.Context, document string) error {
+	s, err := e.Open(document, "", "")
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx, done) })
 }
 
 // Changes has a value when the document was changed by others since the last one was taken.

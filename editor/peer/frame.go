@@ -24,7 +24,8 @@ const (
 	Attach
 	// Attached says that the channel is open; Parts[0] is the document's state vector.
 	Attached
-	// Refused says that the channel cannot be opened: the pod does not serve the document.
+	// Refused says that the channel cannot be opened: the pod does not serve the document or, with the Text Deleted,
+	// nobody does.
 	Refused
 	// Moved closes a channel: the pod serves the document no longer.
 	Moved
@@ -58,7 +59,12 @@ const (
 	Follow
 	// Following says where the edge takes them from, as Follow does.
 	Following
+	// Evict, under the number ID, asks the owner to close the document for everybody, so that it is opened as it is stored.
+	Evict
 )
+
+// Deleted is why a channel is refused for good: the document is deleted.
+const Deleted = "deleted"
 
 // maxParts bounds what one frame makes its reader reserve.
 const maxParts = 1 << 20

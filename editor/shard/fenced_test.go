@@ -106,7 +106,7 @@ func TestADocumentThatLacksOperationsIsLoadedAgain(t *testing.T) {
 	m := serve(t, s, nil)
 	attach := func() listener {
 		l := listener{make(chan struct{})}
-		err := m.attach(t.Context(), "acme/a", 1, func(d *document.Document) error {
+		err := m.attach(t.Context(), "acme/a", 1, func(_ *owned, d *document.Document) error {
 			_, err := d.Attach(l)
 			return err
 		})
@@ -128,7 +128,7 @@ func TestUnattendedDocumentsGoWhenTheMemoryIsShort(t *testing.T) {
 	m := serve(t, s, nil)
 	m.opts.MemoryBudget = 1
 	var attachment *document.Attachment
-	err := m.attach(t.Context(), "acme/a", 1, func(d *document.Document) (err error) {
+	err := m.attach(t.Context(), "acme/a", 1, func(_ *owned, d *document.Document) (err error) {
 		attachment, err = d.Attach(listener{make(chan struct{})})
 		return err
 	})

@@ -46,6 +46,10 @@ type Options struct {
 	// Forward brings an operation to the document's owner, wherever that is, and returns when it is durable. It is used
 	// for acknowledged operations that the stores may have lost when this pod was fenced. Optional.
 	Forward func(ctx context.Context, document, user string, update []byte) error
+	// Changed is told of each change that was stored, and Opened of each shard that this pod has taken over. They must not
+	// block. Optional.
+	Changed func(document string, seq int64, user string, at time.Time)
+	Opened  func(shard int32)
 	// Metrics takes what is measured. Optional.
 	Metrics *Metrics
 	// Logger takes what is worth knowing about take-overs.
@@ -237,6 +241,9 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	close(o.ready)
 	log.Debug("Serving the shard", "after", time.Since(start))
 	m.opts.Metrics.tookOver(time.Since(start))
+	if m.opts.Opened != nil {
+		m.opts.Opened(o.assignment.Shard)
+	}
 	select {
 	case <-ctx.Done():
 	case <-shard.Fenced():
@@ -345,7 +352,7 @@ var errNotServed = errors.New("the document is not served here")
 // attach attaches to a document whose shard has an epoch, as far as the caller knows. It waits while this pod takes the
 // shard over or has not heard of it.
 func (m *Manager) attach(
-	ctx context.Context, name string, epoch int64, attach func(*document.Document) error,
+	ctx context.Context, name string, epoch int64, attach func(*owned, *document.Document) error,
 ) error {
 	for {
 		current, changed := m.opts.Maps.Current()
@@ -384,7 +391,7 @@ func (m *Manager) attach(
 		if err != nil {
 			return err
 		}
-		if err := attach(d); !errors.Is(err, document.ErrClosed) {
+		if err := attach(o, d); !errors.Is(err, document.ErrClosed) {
 			return err
 		}
 	}
@@ -421,6 +428,7 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 	if err == nil {
 		opened, err = document.Open(name, stored, document.Options{
 			Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes, FanOut: m.opts.FanOut,
+			Changed: m.opts.Changed, Broken: func() { m.wait.Go(func() { o.reload(name) }) },
 			Metrics: m.opts.Metrics.documents(), Logger: m.opts.Logger,
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"collab.dev/operator/editor/document"
 	"collab.dev/operator/editor/peer"
+	"collab.dev/operator/editor/storage"
 )
 
 const (
@@ -82,6 +83,8 @@ type session struct {
 type channel struct {
 	attachment *document.Attachment
 	cancel     context.CancelFunc
+	// reload closes the document. It is there when the attachment is.
+	reload func()
 }
 
 func (s *session) end() {
@@ -129,6 +132,9 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 		}
 	case attachment != nil && f.Kind == peer.Following:
 		attachment.Following(f.ID == 1)
+	case attachment != nil && f.Kind == peer.Evict:
+		s.send(&peer.Frame{Kind: peer.Ack, Channel: f.Channel, ID: f.ID})
+		s.wait.Go(c.reload)
 	case attachment == nil || len(f.Parts) == 0:
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
@@ -157,14 +163,14 @@ func (s *session) attach(ctx context.Context, f *peer.Frame) {
 	s.mu.Unlock()
 	s.wait.Go(func() {
 		defer cancel()
-		err := s.manager.attach(ctx, f.Text, int64(f.ID), func(d *document.Document) error {
+		err := s.manager.attach(ctx, f.Text, int64(f.ID), func(o *owned, d *document.Document) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.channels[f.Channel] != c {
 				return nil
 			}
 			attachment, err := d.Attach(sink{s, f.Channel})
-			c.attachment = attachment
+			c.attachment, c.reload = attachment, func() { o.reload(f.Text) }
 			return err
 		})
 		if err == nil {
@@ -175,10 +181,14 @@ func (s *session) attach(ctx context.Context, f *peer.Frame) {
 			delete(s.channels, f.Channel)
 		}
 		s.mu.Unlock()
-		if !errors.Is(err, errNotServed) && ctx.Err() == nil {
+		refused := &peer.Frame{Kind: peer.Refused, Channel: f.Channel}
+		switch {
+		case errors.Is(err, storage.ErrDeleted):
+			refused.Text = peer.Deleted
+		case !errors.Is(err, errNotServed) && ctx.Err() == nil:
 			s.manager.opts.Logger.Warn("The document cannot be opened", "document", f.Text, "error", err)
 		}
-		s.send(&peer.Frame{Kind: peer.Refused, Channel: f.Channel})
+		s.send(refused)
 	})
 }
 
