@@ -1,5 +1,10 @@
 package storage
 
+import (
+	"context"
+	"time"
+)
+
 // The interfaces below are implemented by the stores and shards that have what they speak of; whoever wants it asks by
 // a type assertion.
 
@@ -33,4 +38,25 @@ type Feed interface {
 	// then the subscriber must synchronize. Both are called from one goroutine and must not block. lost is called
 	// first, as soon as the subscription stands. No call begins after stop has returned.
 	Subscribe(document string, take func(Entry), lost func()) (stop func())
+}
+
+// Notices is implemented by stores that remember of which changes the application has been told, so that it hears of
+// those whose owner died before it told them. It is safe for concurrent use.
+type Notices interface {
+	// Pending returns documents of the shard that have operations of which the application was not told, at most limit,
+	// in an order of the store's own: from the one after the document after, or from the first if that is empty.
+	Pending(ctx context.Context, shard int32, after string, limit int) ([]Notice, error)
+	// Delivered remembers that the application was told of the documents' changes up to an operation each. What is not
+	// there, or known already, is left alone.
+	Delivered(ctx context.Context, told map[string]int64) error
+}
+
+// Notice says that a document has changed.
+type Notice struct {
+	// Document is the document's full name, "org/document".
+	Document string
+	// Seq, User and Time are those of its last operation; User is empty where it is not known anymore.
+	Seq  int64
+	User string
+	Time time.Time
 }

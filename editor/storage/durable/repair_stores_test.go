@@ -538,6 +538,9 @@ func TestAnOlderDatabaseIsMigrated(t *testing.T) {
 	if err != nil || last != 3 {
 		t.Errorf("the document's last operation is %d, %v", last, err)
 	}
+	if notices, err := first.store.Pending(t.Context(), 1, "", 10); err != nil || len(notices) != 0 {
+		t.Errorf("the application is to be told of what was there before: %v, %v", notices, err)
+	}
 	later := durable.New(durable.Options{
 		Redis: s.client, Postgres: s.pool, Now: func() time.Time { return now.AddDate(0, 2, 0) },
 	})

@@ -209,6 +209,7 @@ func purgeDocument(tx *bolt.Tx, document string) error {
 	for _, name := range [][]byte{bucketDocuments, bucketEnds, bucketSnapshots} {
 		errs = append(errs, tx.Bucket(name).Delete([]byte(document)))
 	}
+	errs = append(errs, tx.Bucket(bucketUntold).Delete(untold(document)))
 	for _, name := range [][]byte{bucketOperations, bucketBases, bucketVersions} {
 		_, err := deleteNumbered(tx.Bucket(name), document, func(int64, []byte) bool { return true }, -1)
 		errs = append(errs, err)

@@ -17,7 +17,7 @@ func TestTheEmbeddedStoreDoesWhatEveryStoreMust(t *testing.T) {
 		directory := t.TempDir()
 		return func(t *testing.T, config storagetest.Config) storagetest.Store {
 			store, err := embedded.Open(embedded.Options{
-				Directory: directory, History: config.History, Now: config.Now, BufferBytes: config.BufferBytes,
+				Directory: directory, Shards: storagetest.Shards(), History: config.History, Now: config.Now, BufferBytes: config.BufferBytes,
 				Logger: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {

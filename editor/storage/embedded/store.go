@@ -34,6 +34,7 @@ const (
 	lockTimeout = 2 * time.Second
 	// defaultBuffer bounds what waits for a commit.
 	defaultBuffer = 64 << 20
+	defaultShards = 256
 	// batchSize and batchBytes bound a commit.
 	batchSize  = 8192
 	batchBytes = 16 << 20
@@ -55,12 +56,15 @@ var (
 	bucketSnapshots  = []byte("snapshots")  // document → number, time, state
 	bucketBases      = []byte("bases")      // document and number → time, state
 	bucketVersions   = []byte("versions")   // document and number → time, name, user, state
+	bucketUntold     = []byte("untold")     // hash and document → nothing
 )
 
 // Options are what a Store needs.
 type Options struct {
 	// Directory is where the file is; it is made if it is not there. Required.
 	Directory string
+	// Shards is the number of shards that documents are hashed to, a power of two; 256 if it is 0.
+	Shards int32
 	// BufferBytes bounds the operations that wait for being committed; 64 MiB if it is 0.
 	BufferBytes int64
 	// History says how much of the past is kept.
@@ -109,6 +113,9 @@ func Open(options Options) (*Store, error) {
 	options.History = options.History.WithDefaults()
 	if options.BufferBytes == 0 {
 		options.BufferBytes = defaultBuffer
+	}
+	if options.Shards == 0 {
+		options.Shards = defaultShards
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -163,7 +170,7 @@ func openDatabase(path string) (*bolt.DB, error) {
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{
 			bucketMeta, bucketShards, bucketDocuments, bucketEnds, bucketOperations, bucketSnapshots, bucketBases,
-			bucketVersions,
+			bucketVersions, bucketUntold,
 		} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -401,6 +408,9 @@ func (s *Store) store(tx *bolt.Tx, batch []*item) (fenced []*item, err error) {
 	}
 	for document, last := range ends {
 		if err := tx.Bucket(bucketEnds).Put([]byte(document), last.encode()); err != nil {
+			return nil, err
+		}
+		if err := markUntold(tx, document); err != nil {
 			return nil, err
 		}
 	}

@@ -27,6 +27,7 @@ func Shards() int32 { return shards }
 // Store is a store that is tested.
 type Store interface {
 	storage.Store
+	storage.Notices
 	Catalog() storage.Catalog
 	// Tidy drops the history that is older than the retention.
 	Tidy(ctx context.Context) error
@@ -61,6 +62,8 @@ func Run(t *testing.T, data func(t *testing.T) Open) {
 		"TheHistoryIsReplayedFromBases":                  testHistory,
 		"VersionsAreNamed":                               testVersions,
 		"TheRetentionDropsOnlyWhatSnapshotsContain":      testRetention,
+		"AChangeIsPendingUntilItWasToldOf":               testNotices,
+		"PendingChangesAreListedPageByPage":              testPendingPages,
 	} {
 		t.Run(name, func(t *testing.T) { test(&fixture{T: t, open: data(t)}) })
 	}
