@@ -192,7 +192,7 @@ func New(o Options) (*Guard, error) {
 		byAlgorithm: map[jose.SignatureAlgorithm]keySource{},
 	}}
 	if o.SecretFile != "" {
-		secrets, err := g.secrets(o.SecretFile)
+		secrets, err := openSecretFile(o.SecretFile, g.options.Clock, g.options.Logger)
 		if err != nil {
 			return nil, err
 		}
@@ -221,20 +221,9 @@ func New(o Options) (*Guard, error) {
 }
 
 // secrets opens a file of secrets.
-func (g *Guard) secrets(path string) (*keyFile, error) {
-	f, err := openKeyFile(path, g.options.Clock, g.options.Logger)
-	if err != nil {
-		return nil, err
-	}
-	if f.current[0].algorithm != jose.HS256 {
-		return nil, fmt.Errorf("keys: %s must hold secrets, one a line, and no PEM", path)
-	}
-	return f, nil
-}
-
 func (g *Guard) newWebhook(ctx context.Context) (*webhook, error) {
 	o := g.options.Webhook
-	secret, err := g.secrets(o.SecretFile)
+	secret, err := openSecretFile(o.SecretFile, g.options.Clock, g.options.Logger)
 	if err != nil {
 		return nil, err
 	}

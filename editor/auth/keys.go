@@ -105,6 +105,8 @@ type keyFile struct {
 	path  string
 	clock func() time.Time
 	log   *slog.Logger
+	// secret says that it must hold secrets, also when it is read again.
+	secret bool
 
 	mu      sync.Mutex
 	read    time.Time
@@ -113,13 +115,20 @@ type keyFile struct {
 	broken  bool
 }
 
-// openKeyFile reads the file for the first time.
+// openKeyFile reads a file of keys for the first time, openSecretFile one of secrets.
 func openKeyFile(path string, clock func() time.Time, log *slog.Logger) (*keyFile, error) {
-	f := &keyFile{path: path, clock: clock, log: log}
+	return (&keyFile{path: path, clock: clock, log: log}).open()
+}
+
+func openSecretFile(path string, clock func() time.Time, log *slog.Logger) (*keyFile, error) {
+	return (&keyFile{path: path, clock: clock, log: log, secret: true}).open()
+}
+
+func (f *keyFile) open() (*keyFile, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	f.read = clock()
+	f.read = f.clock()
 	return f, nil
 }
 
@@ -139,6 +148,9 @@ func (f *keyFile) load() error {
 		return nil
 	}
 	keys, err := parseKeys(data)
+	if err == nil && f.secret && keys[0].algorithm != jose.HS256 {
+		err = errors.New("it must hold secrets, one a line, and no PEM")
+	}
 	if err != nil {
 		return fmt.Errorf("keys: %s: %w", f.path, err)
 	}

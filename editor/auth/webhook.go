@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -152,7 +153,7 @@ func (w *webhook) call(ctx context.Context, question WebhookRequest) (Access, er
 		return None, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set(SignatureHeader, Sign(w.secret.all()[0].sign.([]byte), w.clock(), body))
+	request.Header.Set(SignatureHeader, w.secret.signature(w.clock(), body))
 	response, err := w.client.Do(request)
 	if err != nil {
 		return None, err
@@ -186,6 +187,27 @@ func signature(secret []byte, seconds string, body []byte) []byte {
 	mac.Write(body)
 	return mac.Sum(nil)
 }
+
+// signature is Sign's with the file's first secret.
+func (f *keyFile) signature(at time.Time, body []byte) string {
+	return Sign(f.all()[0].sign.([]byte), at, body)
+}
+
+// SecretFile is a file with secrets that sign webhooks, one a line and at least 32 bytes long, of which the first signs.
+// It is read again when it changes. It is safe for concurrent use.
+type SecretFile struct{ file *keyFile }
+
+// OpenSecretFile reads the file for the first time.
+func OpenSecretFile(path string, log *slog.Logger) (*SecretFile, error) {
+	file, err := openSecretFile(path, time.Now, log)
+	if err != nil {
+		return nil, err
+	}
+	return &SecretFile{file}, nil
+}
+
+// Sign returns Sign's signature of a webhook's body, made now.
+func (f *SecretFile) Sign(body []byte) string { return f.file.signature(f.file.clock(), body) }
 
 // VerifySignature says, in constant time, whether Sign made a header for a body at most age ago: what a receiver written
 // in Go needs.
