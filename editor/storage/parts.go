@@ -46,8 +46,8 @@ type Notices interface {
 	// Pending returns documents of the shard that have operations of which the application was not told, at most limit,
 	// in an order of the store's own: from the one after the document after, or from the first if that is empty.
 	Pending(ctx context.Context, shard int32, after string, limit int) ([]Notice, error)
-	// Delivered remembers that the application was told of the documents' changes up to an operation each. What is not
-	// there, or known already, is left alone.
+	// Delivered remembers that the application was told of the documents' changes up to an operation each. Operations
+	// that are not there are left alone: they may be those of a document that was purged and begins anew.
 	Delivered(ctx context.Context, told map[string]int64) error
 }
 

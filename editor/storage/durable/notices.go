@@ -60,7 +60,7 @@ func (s *Store) Delivered(ctx context.Context, told map[string]int64) error {
 				SELECT shard, document, t.seq
 				FROM documents d
 				JOIN unnest($1::integer[], $2::text[], $3::bigint[]) AS t (shard, document, seq) USING (shard, document)
-				WHERE d.notified < t.seq
+				WHERE d.notified < t.seq AND t.seq <= d.last_seq
 				ORDER BY shard, document
 				FOR NO KEY UPDATE OF d
 			)

@@ -72,7 +72,7 @@ func (s *Store) Delivered(_ context.Context, told map[string]int64) error {
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketUntold)
 		for document, seq := range told {
-			if readEnd(tx, document).seq > seq {
+			if readEnd(tx, document).seq != seq {
 				continue
 			}
 			if err := bucket.Delete(untold(document)); err != nil {

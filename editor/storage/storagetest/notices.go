@@ -65,6 +65,8 @@ func testNotices(f *fixture) {
 	check("after three operations", 3)
 	f.delivered(map[string]int64{document: 2, "acme/none": 7})
 	check("told of two", 3)
+	f.delivered(map[string]int64{document: 9})
+	check("told of what is not there", 3)
 	f.delivered(map[string]int64{document: 3})
 	check("told of all", 0)
 	f.delivered(map[string]int64{document: 1})
