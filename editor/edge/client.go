@@ -30,6 +30,9 @@ type client struct {
 	// dismissed says that the document turned out to be deleted: the client is not in its room anymore.
 	dismissed atomic.Bool
 
+	// updates and presences say which items of the outbox can be added to, from 1; the outbox guards them.
+	updates, presences int
+
 	// watch ends the timers and the watch over the identity.
 	watch func()
 }
@@ -58,7 +61,7 @@ func (k *client) follow() {
 			if c.dialect == protocol.Hocuspocus {
 				payload = nil
 			}
-			c.send(k, protocol.TokenExpires, payload)
+			c.send(k, message{kind: protocol.TokenExpires, payload: payload})
 		}))
 	}
 	k.watch = sync.OnceFunc(func() {
@@ -79,11 +82,15 @@ func (k *client) scope() []byte {
 }
 
 // send brings what happens in the room to the client. It never blocks.
-func (k *client) send(kind protocol.Kind, payload []byte) {
-	if k.conn.dialect == protocol.YWebsocket && (kind == protocol.Stateless || kind == protocol.SyncStatus) {
+func (k *client) send(m message) {
+	if k.conn.dialect == protocol.YWebsocket && (m.kind == protocol.Stateless || m.kind == protocol.SyncStatus) {
 		return // y-websocket does not know them.
 	}
-	k.conn.send(k, kind, payload)
+	k.conn.send(k, m)
+}
+
+func (k *client) tell(kind protocol.Kind, payload []byte) {
+	k.send(message{kind: kind, payload: payload})
 }
 
 // take handles a message about the document.
@@ -123,7 +130,7 @@ func (k *client) change(m protocol.Message) error {
 	done := func(why document.Reason, ok bool) { k.stored(why, ok) }
 	switch {
 	case protocol.IsEmptyUpdate(m.Payload):
-		k.send(protocol.SyncStatus, protocol.Saved)
+		k.tell(protocol.SyncStatus, protocol.Saved)
 		return nil
 	}
 	if err := crdt.ValidateUpdate(m.Payload); err != nil {
@@ -140,8 +147,8 @@ func (k *client) change(m protocol.Message) error {
 			return nil
 		}
 	default:
-		k.send(protocol.Denied, []byte("you may only read this document: the change was not taken"))
-		k.send(protocol.SyncStatus, protocol.NotSaved)
+		k.tell(protocol.Denied, []byte("you may only read this document: the change was not taken"))
+		k.tell(protocol.SyncStatus, protocol.NotSaved)
 		return nil
 	}
 	// Nothing was read while the room was full, not even answers to pings.
@@ -154,7 +161,7 @@ func (k *client) stored(why document.Reason, ok bool) {
 	if !ok {
 		status = protocol.NotSaved
 	}
-	k.send(protocol.SyncStatus, status)
+	k.tell(protocol.SyncStatus, status)
 	switch {
 	case ok, why == document.Missing, why == document.Deleted: // Who uses a deleted document is let go.
 	case why == document.TooLarge:
@@ -172,7 +179,7 @@ func (k *client) renew(token string) {
 		k.conn.bye(no.code, no.reason)
 		return
 	case no != nil:
-		k.send(protocol.Denied, []byte(no.reason))
+		k.tell(protocol.Denied, []byte(no.reason))
 		k.conn.bye(no.code, no.reason)
 		return
 	case identity.User != k.identity.User:
@@ -185,5 +192,5 @@ func (k *client) renew(token string) {
 	k.watch()
 	k.identity, k.access = identity, access
 	k.follow()
-	k.send(protocol.Authenticated, k.scope())
+	k.tell(protocol.Authenticated, k.scope())
 }

@@ -121,6 +121,12 @@ func connect(t *testing.T, p *pod, document string) *yjs {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
+	return join(t, conn)
+}
+
+// join synchronizes over a connection.
+func join(t *testing.T, conn *websocket.Conn) *yjs {
+	t.Helper()
 	c := &yjs{conn: conn, doc: crdt.NewDoc(crdt.Options{}), closed: make(chan struct{})}
 	c.doc.OnUpdate(func(update []byte, _ any) { c.last = update })
 	go c.run()

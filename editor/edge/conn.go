@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -44,8 +46,6 @@ const (
 	writeTimeout = 10 * time.Second
 	// byeTimeout is how long a client has for answering a close frame.
 	byeTimeout = 2 * time.Second
-	// compressFrom is from how many bytes on compressing a message pays.
-	compressFrom = 1024
 	// maxDocuments bounds the documents on one connection, maxHeld and maxHeldBytes what is held for those whose token
 	// has not arrived.
 	maxDocuments = 100
@@ -68,9 +68,13 @@ type conn struct {
 	token string
 	// slot is when within the period of keepalives this connection has its turn.
 	slot int
+	// raw writes to the socket without waiting, in the lane's turns; deflate says that the client takes compressed messages.
+	raw     syscall.RawConn
+	lane    *lane
+	deflate bool
 
 	out     outbox
-	writers sync.WaitGroup
+	leavers sync.WaitGroup
 	leaving atomic.Bool
 	// known says that a document was opened; strange counts the messages before.
 	known   atomic.Bool
@@ -118,7 +122,7 @@ func (c *conn) end() {
 	c.out.drop()
 	c.cancel()
 	_ = c.socket.Close()
-	c.writers.Wait()
+	c.leavers.Wait()
 	if c.limit != nil {
 		c.limit.Close()
 	}
@@ -132,6 +136,15 @@ func (c *conn) read() error {
 			return nil
 		}
 		return c.alive()
+	})
+	// Nothing may be written but in the connection's turns.
+	c.socket.SetPingHandler(func(payload string) error {
+		c.ask(c.out.control(websocket.PongMessage, []byte(payload)), true)
+		return nil
+	})
+	c.socket.SetCloseHandler(func(code int, _ string) error {
+		c.echo(code)
+		return nil
 	})
 	if !c.leaving.Load() {
 		if err := c.alive(); err != nil {
@@ -205,7 +218,7 @@ func (c *conn) take(data []byte) error {
 	}
 	switch m.Kind {
 	case protocol.Ping:
-		c.send(nil, protocol.Pong, nil)
+		c.send(nil, message{kind: protocol.Pong})
 		return nil
 	case protocol.Pong:
 		return nil
@@ -252,7 +265,7 @@ func (c *conn) greet(address string, m protocol.Message) error {
 	}
 	client := c.clients[address]
 	if m.Kind == protocol.Token {
-		c.send(client, protocol.Authenticated, client.scope())
+		c.send(client, message{kind: protocol.Authenticated, payload: client.scope()})
 	} else if err := client.take(m); err != nil {
 		return err
 	}
@@ -289,7 +302,7 @@ func (c *conn) forget(address string) []protocol.Message {
 
 func (c *conn) deny(address, reason string) {
 	c.edge.opts.Metrics.refuse("denied")
-	c.send(&client{conn: c, address: address}, protocol.Denied, []byte(reason))
+	c.send(&client{conn: c, address: address}, message{kind: protocol.Denied, payload: []byte(reason)})
 }
 
 // dismiss lets a client go whose document is deleted: other documents on the connection stay. It is called with the room
@@ -304,9 +317,9 @@ func (c *conn) dismiss(k *client) {
 		return
 	}
 	c.edge.opts.Metrics.refuse("deleted")
-	c.send(k, protocol.Denied, []byte(reason))
-	c.send(k, protocol.Close, []byte(reason))
-	c.writers.Go(func() { k.room.leave(k.member) })
+	c.send(k, message{kind: protocol.Denied, payload: []byte(reason)})
+	c.send(k, message{kind: protocol.Close, payload: []byte(reason)})
+	c.leavers.Go(func() { k.room.leave(k.member) })
 }
 
 // open opens a document for whom the token speaks for, under an address.
@@ -375,15 +388,23 @@ func (e *Edge) refuse(err error) *refusal {
 }
 
 // send lets a message go out. It never blocks.
-func (c *conn) send(to *client, kind protocol.Kind, payload []byte) {
-	begin, room := c.out.add(to, kind, payload)
+func (c *conn) send(to *client, m message) {
+	ask, room := c.out.add(to, m)
 	if !room {
 		c.edge.opts.Metrics.refuse("slow")
 		c.bye(CloseResync, "too slow: synchronize again")
 		return
 	}
-	if begin {
-		c.writers.Go(c.write)
+	c.ask(ask, m.kind != protocol.Update && m.kind != protocol.Awareness && m.kind != protocol.SyncStatus)
+}
+
+// ask asks for a turn if there is a reason to. What is urgent makes one that was asked for before come at once.
+func (c *conn) ask(ask, urgent bool) {
+	switch {
+	case ask:
+		c.lane.conn(c, urgent)
+	case urgent:
+		c.lane.conn(nil, true)
 	}
 }
 
@@ -394,70 +415,122 @@ func (c *conn) bye(code int, reason string) {
 		return
 	}
 	c.edge.opts.Metrics.closed(code)
-	if c.out.close(code, reason) {
-		c.writers.Go(c.write)
+	c.ask(c.out.close(websocket.FormatCloseMessage(code, reason)), true)
+}
+
+// echo answers the client's close frame, unless it is itself an answer, before the reader ends the connection.
+func (c *conn) echo(code int) {
+	if c.leaving.Swap(true) || !c.out.claim() {
+		return
 	}
+	deadline := time.Now().Add(byeTimeout)
+	_ = c.socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), deadline)
 }
 
 // keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
 func (c *conn) keepalive() {
-	if c.out.ping() {
-		c.writers.Go(c.write)
-	}
+	c.ask(c.out.control(websocket.PingMessage, nil), false)
 	if c.dialect == protocol.YWebsocket {
-		c.send(nil, protocol.Awareness, nobody)
+		c.send(nil, message{kind: protocol.Awareness, payload: nobody})
 	}
 }
 
-// write writes what waits, until nothing does.
-func (c *conn) write() {
-	buffer, _ := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	for it := c.out.next(); it != nil; it = c.out.next() {
-		if err := c.writeItem(it, buffer); err != nil {
-			c.out.drop()
-			c.cancel()
-		}
+// turn writes what waits, as far as the socket takes it; a goroutine of its own waits for the rest.
+func (c *conn) turn(o *outgoing) {
+	items, ok := c.out.take()
+	if !ok {
+		return
 	}
-}
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
-
-func (c *conn) writeItem(it *item, buffer *[]byte) error {
-	deadline := time.Now().Add(writeTimeout)
+	var bytes []byte
+	var last bool
+	bytes, o.buffer, last = c.encode(o.buffer[:0], items)
+	giveBack(items)
+	n, err := o.write(c.raw, bytes)
 	switch {
-	case it.code != 0:
-		message := websocket.FormatCloseMessage(it.code, it.reason)
-		if err := c.socket.WriteControl(websocket.CloseMessage, message, deadline); err != nil {
-			return err
+	case err != nil:
+		c.fail()
+	case n < len(bytes):
+		rest := slices.Clone(bytes[n:])
+		c.edge.wait.Go(func() { c.finish(rest, last) })
+		return
+	case last:
+		c.answer()
+	}
+	if c.out.written() {
+		c.lane.conn(c, false)
+	}
+}
+
+// finish writes what the socket did not take at once, and what comes meanwhile.
+func (c *conn) finish(bytes []byte, last bool) {
+	socket := c.socket.NetConn()
+	for {
+		if err := socket.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			c.fail()
 		}
-		// The reader reads on with this deadline; the underlying connection takes it from any goroutine.
-		return c.socket.NetConn().SetReadDeadline(time.Now().Add(byeTimeout))
-	case it.ping:
-		return c.socket.WriteControl(websocket.PingMessage, nil, deadline)
-	case it.presences != nil || it.kind == protocol.Awareness:
-		it.payloads = [][]byte{protocol.EncodeAwareness(it.presences)}
-	case len(it.payloads) > 1:
-		c.edge.opts.Metrics.merge(len(it.payloads))
-		it.merge()
-	}
-	if err := c.socket.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
-	address := ""
-	if it.to != nil {
-		address = it.to.address
-	}
-	for _, payload := range it.payloads {
-		*buffer = c.dialect.Append((*buffer)[:0], address, it.kind, payload)
-		c.socket.EnableWriteCompression(len(*buffer) >= compressFrom)
-		if err := c.socket.WriteMessage(websocket.BinaryMessage, *buffer); err != nil {
-			return err
+		if _, err := socket.Write(bytes); err != nil {
+			c.fail()
 		}
-		c.edge.opts.Metrics.sent(c.dialect, len(*buffer))
+		if last {
+			c.answer()
+		}
+		// Afterwards turns write without a deadline: they do not wait.
+		if err := socket.SetWriteDeadline(time.Time{}); err != nil {
+			c.fail()
+		}
+		items, ok := c.out.take()
+		if !ok {
+			return
+		}
+		bytes, _, last = c.encode(nil, items)
+		giveBack(items)
 	}
-	if cap(*buffer) > 1<<16 {
-		*buffer = make([]byte, 0, 4096)
+}
+
+// fail ends the connection after an attempt to write to it has failed.
+func (c *conn) fail() {
+	c.out.drop()
+	c.cancel()
+}
+
+// answer waits for the client's answer to a close frame, but not for long. The reader goes on with this deadline, which
+// any goroutine may set.
+func (c *conn) answer() {
+	if err := c.socket.NetConn().SetReadDeadline(time.Now().Add(byeTimeout)); err != nil {
+		c.cancel()
 	}
-	return nil
+}
+
+// encode returns messages as they are sent, and whether the last one is a close frame. It uses the buffer, and returns that
+// too, if it is fit for being used again.
+func (c *conn) encode(buffer []byte, items []item) (bytes, spare []byte, last bool) {
+	defer func() { c.edge.opts.Metrics.sent(c.dialect, len(items), len(bytes)) }()
+	if len(items) == 1 && items[0].frame != nil {
+		return items[0].frame, buffer, false
+	}
+	for i := range items {
+		it := &items[i]
+		switch {
+		case it.control != 0:
+			buffer = appendFrame(buffer, it.control, it.payload)
+			last = last || it.control == websocket.CloseMessage
+			continue
+		case it.frame != nil:
+			buffer = append(buffer, it.frame...)
+			continue
+		}
+		address := ""
+		if it.to != nil {
+			address = it.to.address
+		}
+		c.edge.opts.Metrics.merge(len(it.more))
+		for _, payload := range it.whole() {
+			whole := c.dialect.Append(nil, address, it.kind, payload)
+			buffer = appendMessage(buffer, whole, c.deflate)
+		}
+	}
+	if cap(buffer) <= maxSpare {
+		spare = buffer
+	}
+	return buffer, spare, last
 }

@@ -9,14 +9,19 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/gorilla/websocket"
 
 	"collab.dev/operator/api/v1alpha1"
@@ -66,6 +71,7 @@ type Edge struct {
 	connections atomic.Int64
 	draining    atomic.Bool
 	served      atomic.Uint64
+	lanes       []*lane
 
 	mu    sync.Mutex
 	rooms map[string]*room
@@ -87,6 +93,11 @@ func New(opts Options) *Edge {
 			// It is checked before, to answer with a sentence.
 			CheckOrigin: func(*http.Request) bool { return true },
 		},
+	}
+	for range runtime.GOMAXPROCS(0) {
+		l := newLane()
+		e.lanes = append(e.lanes, l)
+		e.wait.Go(func() { l.run(ctx) })
 	}
 	e.wait.Go(e.keepalive)
 	return e
@@ -148,6 +159,11 @@ func (e *Edge) empty() bool {
 	return len(e.rooms) == 0
 }
 
+// lane is the one that brings what happens in a document to clients.
+func (e *Edge) lane(document string) *lane {
+	return e.lanes[xxhash.Sum64String(document)%uint64(len(e.lanes))]
+}
+
 // keepalive gives every connection a sign of life once in keepalives seconds.
 func (e *Edge) keepalive() {
 	ticker := time.NewTicker(time.Second)
@@ -204,18 +220,32 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return // The upgrader has answered.
 		}
-		e.serve(socket, dialect, name, e.opts.Guard.Token(r))
+		// The upgrader has agreed to compression with whoever offered it.
+		deflate := strings.Contains(strings.Join(r.Header["Sec-Websocket-Extensions"], ","), "permessage-deflate")
+		e.serve(socket, dialect, name, e.opts.Guard.Token(r), deflate)
 	}
 }
 
 // serve serves one connection until it ends, in a goroutine of its own: while the handler runs, net/http keeps the request
 // and its buffers, which are more than an idle connection needs.
-func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, token string) {
+func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, token string, deflate bool) {
+	transport, ok := socket.NetConn().(syscall.Conn)
+	if !ok {
+		panic(fmt.Sprintf("edge: a %T is no socket", socket.NetConn()))
+	}
+	raw, err := transport.SyscallConn()
+	if err != nil {
+		_ = socket.Close()
+		return
+	}
 	ctx, cancel := context.WithCancel(e.ctx)
 	id := e.served.Add(1)
 	c := &conn{
 		edge: e, socket: socket, dialect: dialect, ctx: ctx, cancel: cancel, token: token, slot: int(id % keepalives),
-		log: e.opts.Logger.With("connection", id),
+		log: e.opts.Logger.With("connection", id), raw: raw, lane: e.lanes[id%uint64(len(e.lanes))], deflate: deflate,
+	}
+	if dialect == protocol.YWebsocket {
+		c.lane = e.lane(name)
 	}
 	e.mu.Lock()
 	if e.Draining() {

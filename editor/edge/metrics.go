@@ -16,7 +16,11 @@ type Metrics struct {
 	closes, refusals *prometheus.CounterVec
 	merged           prometheus.Counter
 	join             prometheus.Histogram
+	// in and out are of messages and bytes, by dialect.
+	in, out [protocol.Hocuspocus + 1]traffic
 }
+
+type traffic struct{ messages, bytes prometheus.Counter }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
@@ -29,7 +33,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"protocol", "direction"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "collab_editor_client_bytes_total",
-			Help: "Bytes of the messages from and to clients before compression, by protocol and direction.",
+			Help: "Bytes of the messages from clients, uncompressed, and to clients, as they are sent, by protocol and direction.",
 		}, []string{"protocol", "direction"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "collab_editor_client_closes_total", Help: "Connections that this pod closed, by code.",
@@ -47,6 +51,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "How long it took from a client's question for what it lacks to the answer.",
 		}),
 	}
+	for _, d := range []protocol.Dialect{protocol.YWebsocket, protocol.Hocuspocus} {
+		m.in[d] = traffic{m.messages.WithLabelValues(d.String(), "in"), m.bytes.WithLabelValues(d.String(), "in")}
+		m.out[d] = traffic{m.messages.WithLabelValues(d.String(), "out"), m.bytes.WithLabelValues(d.String(), "out")}
+	}
 	registry.MustRegister(m.connections, m.messages, m.bytes, m.closes, m.refusals, m.merged, m.join)
 	return m
 }
@@ -59,15 +67,17 @@ func (m *Metrics) connected(d protocol.Dialect, n float64) {
 
 func (m *Metrics) received(d protocol.Dialect, size int) {
 	if m != nil {
-		m.messages.WithLabelValues(d.String(), "in").Inc()
-		m.bytes.WithLabelValues(d.String(), "in").Add(float64(size))
+		t := &m.in[d]
+		t.messages.Inc()
+		t.bytes.Add(float64(size))
 	}
 }
 
-func (m *Metrics) sent(d protocol.Dialect, size int) {
+func (m *Metrics) sent(d protocol.Dialect, messages, size int) {
 	if m != nil {
-		m.messages.WithLabelValues(d.String(), "out").Inc()
-		m.bytes.WithLabelValues(d.String(), "out").Add(float64(size))
+		t := &m.out[d]
+		t.messages.Add(float64(messages))
+		t.bytes.Add(float64(size))
 	}
 }
 

@@ -3,108 +3,118 @@ package edge
 import (
 	"sync"
 
+	"github.com/gorilla/websocket"
+
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/protocol"
 )
 
 const (
-	// queueBytes is how many bytes of changes may wait for a slow client, after merging, before it is cut off and has to
-	// synchronize afresh.
+	// queueBytes is how many bytes may wait for a slow client before it is cut off and has to synchronize afresh.
 	queueBytes = 8 << 20
-	// mergeBytes is from how many waiting bytes on it is worth merging what waits.
-	mergeBytes = 256 << 10
+	// itemBytes is what a message takes besides its payload.
+	itemBytes = 64
 )
 
-// item is one message that waits for a client, or several that are one when they are written.
+// item is one message that waits for a client, or several that become one when they are written.
 type item struct {
 	// to is the document that the message is about, nil for the connection itself.
 	to   *client
 	kind protocol.Kind
-	// payloads are several for updates, which are merged.
-	payloads [][]byte
-	// presences replace payloads for awareness.
+	// payload is what the message says; more are further updates, which are merged with it.
+	payload []byte
+	more    [][]byte
+	// presences are what a payload of awareness says; later they are more than that.
 	presences []protocol.Presence
-	// ping and code, a close frame's with its reason, are about the connection.
-	ping   bool
-	code   int
-	reason string
+	// frame is the message as it is sent, if others get it too.
+	frame []byte
+	// control is a ping, pong or close frame, whose payload it is; it is no message.
+	control byte
 }
+
+// stage is who takes care of what waits in an outbox.
+type stage uint8
+
+const (
+	// idle outboxes are empty.
+	idle stage = iota
+	// waiting ones have the connection's next turn to wait for.
+	waiting
+	// writing ones are being written; what is added is seen when that ends.
+	writing
+)
 
 // outbox holds what waits for one connection. It never blocks those who fill it: changes of one document become one
 // message, of presence only the newest is kept, and what is too much all the same cuts the client off.
 type outbox struct {
 	mu    sync.Mutex
-	items []*item
-	// bytes counts waiting changes; mergeAt is from how many on they are merged.
-	bytes, mergeAt int
-	// updates and awareness are the waiting items that more can be added to.
-	updates, awareness map[*client]*item
-	// writing says that somebody takes the items out, closed that nothing may be added.
-	writing, closed bool
+	items []item
+	bytes int
+	stage stage
+	// closed says that nothing may be added.
+	closed bool
 }
 
-// add adds a message. It says whether somebody has to begin to write, and whether there is room.
-func (o *outbox) add(to *client, kind protocol.Kind, payload []byte) (begin, room bool) {
+// add adds a message. It says whether the connection has to ask for a turn, and whether there was room.
+func (o *outbox) add(to *client, m message) (ask, room bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return false, true
 	}
-	switch kind {
-	case protocol.Update:
-		o.bytes += len(payload)
-		if it := o.updates[to]; it != nil {
-			it.payloads = append(it.payloads, payload)
-			return false, o.fits()
-		}
-		it := &item{to: to, kind: kind, payloads: [][]byte{payload}}
-		if o.updates == nil {
-			o.updates = map[*client]*item{}
-		}
-		o.updates[to] = it
-		o.items = append(o.items, it)
-	case protocol.Awareness:
-		presences, err := protocol.ParseAwareness(payload)
-		if err != nil {
-			return false, true // The edge made or checked it.
-		}
-		if it := o.awareness[to]; it != nil {
-			it.presences = protocol.Latest(it.presences, presences)
-			return false, true
-		}
-		it := &item{to: to, kind: kind, presences: presences}
-		if o.awareness == nil {
-			o.awareness = map[*client]*item{}
-		}
-		o.awareness[to] = it
-		o.items = append(o.items, it)
-	default:
-		o.items = append(o.items, &item{to: to, kind: kind, payloads: [][]byte{payload}})
+	if o.bytes > queueBytes {
+		return false, false
 	}
-	return o.begin(), true
+	o.bytes += itemBytes + len(m.payload)
+	if to != nil {
+		switch m.kind {
+		case protocol.Update:
+			if i := to.updates; i > 0 {
+				it := &o.items[i-1]
+				it.more, it.frame = append(it.more, m.payload), nil
+				return false, true
+			}
+			to.updates = len(o.items) + 1
+		case protocol.Awareness:
+			if i := to.presences; i > 0 {
+				it := &o.items[i-1]
+				o.bytes -= itemBytes + len(m.payload)
+				it.presences, it.frame = protocol.Latest(it.presences, m.presences), nil
+				return false, true
+			}
+			to.presences = len(o.items) + 1
+		default:
+			// The rest is told as it is.
+		}
+	}
+	it := item{to: to, kind: m.kind, payload: m.payload, presences: m.presences}
+	if to != nil {
+		it.frame = m.frame(to.conn.dialect, to.address, to.conn.deflate)
+	}
+	return o.push(it), true
 }
 
-// ping adds a ping frame.
-func (o *outbox) ping() (begin bool) {
+// control adds a control frame.
+func (o *outbox) control(kind byte, payload []byte) (ask bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	if o.closed || o.bytes > queueBytes {
 		return false
 	}
-	o.items = append(o.items, &item{ping: true})
-	return o.begin()
+	o.bytes += itemBytes + len(payload)
+	return o.push(item{control: kind, payload: payload})
 }
 
 // close replaces everything that waits by a close frame, and lets nothing in anymore.
-func (o *outbox) close(code int, reason string) (begin bool) {
+func (o *outbox) close(payload []byte) (ask bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return false
 	}
 	o.closed = true
-	o.items, o.updates, o.awareness, o.bytes = []*item{{code: code, reason: reason}}, nil, nil, 0
-	return o.begin()
+	o.clear()
+	return o.push(item{control: websocket.CloseMessage, payload: payload})
 }
 
 // drop lets nothing in anymore and forgets what waits.
@@ -112,62 +122,101 @@ func (o *outbox) drop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	o.items, o.updates, o.awareness = nil, nil, nil
+	o.clear()
 }
 
-func (o *outbox) begin() bool {
-	begin := !o.writing
-	o.writing = true
-	return begin
-}
-
-// fits merges what waits when that may help, and says whether it is not too much.
-func (o *outbox) fits() bool {
-	if o.bytes < max(o.mergeAt, mergeBytes) {
-		return true
+// claim lets the caller write, and nobody after it; not if somebody is writing.
+func (o *outbox) claim() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.stage == writing {
+		return false
 	}
-	o.bytes = 0
-	for _, it := range o.updates {
-		it.merge()
-		for _, p := range it.payloads {
-			o.bytes += len(p)
+	o.closed, o.stage = true, writing
+	o.clear()
+	return true
+}
+
+func (o *outbox) push(it item) (ask bool) {
+	if o.items == nil {
+		items, _ := spareItems.Get().(*[]item)
+		o.items = *items
+	}
+	o.items = append(o.items, it)
+	ask = o.stage == idle
+	if ask {
+		o.stage = waiting
+	}
+	return ask
+}
+
+func (o *outbox) clear() {
+	o.settle()
+	clear(o.items)
+	o.items, o.bytes = o.items[:0], 0
+}
+
+// settle forgets which items can be added to.
+func (o *outbox) settle() {
+	for _, it := range o.items {
+		if it.to != nil {
+			it.to.updates, it.to.presences = 0, 0
 		}
 	}
-	// Merging takes time in proportion to what waits: not before that has doubled.
-	o.mergeAt = 2 * o.bytes
-	return o.bytes <= queueBytes
 }
 
-// next takes the next item out, nil if there is none: then who asked has stopped writing.
-func (o *outbox) next() *item {
+// take takes everything out, for writing it. If there is nothing it says so, and the outbox is idle.
+func (o *outbox) take() (items []item, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.items) == 0 {
-		o.items, o.writing, o.mergeAt = nil, false, 0
-		return nil
-	}
-	it := o.items[0]
-	o.items[0] = nil
-	o.items = o.items[1:]
-	switch {
-	case o.updates[it.to] == it:
-		delete(o.updates, it.to)
-		for _, p := range it.payloads {
-			o.bytes -= len(p)
+		if !o.closed {
+			o.stage = idle
 		}
-	case o.awareness[it.to] == it:
-		delete(o.awareness, it.to)
+		giveBack(o.items)
+		o.items = nil
+		return nil, false
 	}
-	return it
+	o.settle()
+	items = o.items
+	o.items, o.bytes, o.stage = nil, 0, writing
+	return items, true
 }
 
-// merge makes one update of several.
-func (it *item) merge() {
-	if len(it.payloads) < 2 {
-		return
+// written ends the writing of what was taken out. It says whether the connection has to ask for another turn.
+func (o *outbox) written() (ask bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stage = idle
+	if len(o.items) > 0 {
+		o.stage = waiting
 	}
-	// What cannot be merged was never integrated by the owner; it goes out as it came in.
-	if merged, err := crdt.MergeUpdates(it.payloads); err == nil {
-		it.payloads = [][]byte{merged}
+	return o.stage == waiting
+}
+
+// spareItems are slices that nobody uses: an idle connection needs none.
+var spareItems = sync.Pool{New: func() any { items := make([]item, 0, 4); return &items }}
+
+func giveBack(items []item) {
+	if c := cap(items); c > 0 && c <= 64 {
+		clear(items)
+		items = items[:0]
+		spareItems.Put(&items)
 	}
+}
+
+// whole is the message's payload, of all that became one.
+func (it *item) whole() [][]byte {
+	switch {
+	case it.kind == protocol.Awareness && it.frame == nil:
+		return [][]byte{protocol.EncodeAwareness(it.presences)}
+	case len(it.more) == 0:
+		return [][]byte{it.payload}
+	}
+	all := append([][]byte{it.payload}, it.more...)
+	// What cannot be merged goes out as it came in.
+	if merged, err := crdt.MergeUpdates(all); err == nil {
+		return [][]byte{merged}
+	}
+	return all
 }

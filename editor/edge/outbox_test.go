@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
+
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/protocol"
 )
@@ -23,89 +25,116 @@ func typed(t *testing.T, text string) [][]byte {
 	return updates
 }
 
+func update(payload []byte) message { return message{kind: protocol.Update, payload: payload} }
+
+// taken takes out what waits.
+func taken(t *testing.T, o *outbox) []item {
+	t.Helper()
+	items, ok := o.take()
+	if !ok {
+		t.Fatal("nothing waits")
+	}
+	return items
+}
+
 func TestWaitingChangesBecomeOneMessage(t *testing.T) {
 	var o outbox
-	a, b := &client{}, &client{}
-	if begin, _ := o.add(a, protocol.Authenticated, nil); !begin {
-		t.Fatal("nobody begins to write")
+	c := &conn{dialect: protocol.YWebsocket}
+	a, b := &client{conn: c}, &client{conn: c}
+	if ask, _ := o.add(a, message{kind: protocol.Authenticated}); !ask {
+		t.Fatal("nobody asks for a turn")
 	}
-	for _, update := range typed(t, "hello") {
-		if begin, room := o.add(a, protocol.Update, update); begin || !room {
-			t.Fatal("a second writer, or no room")
+	for _, u := range typed(t, "hello") {
+		if ask, room := o.add(a, update(u)); ask || !room {
+			t.Fatal("another turn, or no room")
 		}
 	}
 	other := typed(t, "x")[0]
-	o.add(b, protocol.Update, other)
+	o.add(b, update(other))
 
-	if it := o.next(); it.kind != protocol.Authenticated {
-		t.Fatalf("got %v first", it.kind)
+	items := taken(t, &o)
+	if len(items) != 3 || items[0].kind != protocol.Authenticated {
+		t.Fatalf("got %d messages", len(items))
 	}
-	it := o.next()
-	it.merge()
 	doc := crdt.NewDoc(crdt.Options{})
-	if len(it.payloads) != 1 || doc.ApplyUpdate(it.payloads[0], nil) != nil || doc.Text("t").String() != "hello" {
-		t.Fatalf("got %d updates that say %q", len(it.payloads), doc.Text("t").String())
+	hello := items[1].whole()
+	if len(hello) != 1 || doc.ApplyUpdate(hello[0], nil) != nil || doc.Text("t").String() != "hello" {
+		t.Fatalf("got %d updates that say %q", len(hello), doc.Text("t").String())
 	}
-	if it := o.next(); it.to != b || !bytes.Equal(it.payloads[0], other) {
+	if x := items[2].whole(); items[2].to != b || !bytes.Equal(x[0], other) {
 		t.Fatal("the other document's change is not its own message")
 	}
-	if o.next() != nil || o.bytes != 0 {
+	if ask, _ := o.add(a, update(other)); ask {
+		t.Fatal("a turn while another one writes")
+	}
+	if !o.written() {
+		t.Fatal("what came meanwhile is not asked a turn for")
+	}
+	if again := taken(t, &o); len(again) != 1 || len(again[0].more) != 0 {
+		t.Fatal("what came meanwhile is not a message of its own")
+	}
+	if o.written() || o.bytes != 0 {
 		t.Fatalf("something is left: %d bytes", o.bytes)
 	}
-	if begin, _ := o.add(a, protocol.Update, other); !begin {
-		t.Fatal("nobody begins to write again")
+	if ask, _ := o.add(a, update(other)); !ask {
+		t.Fatal("nobody asks for a turn again")
 	}
 }
 
 func TestOfWaitingPresenceOnlyTheNewestIsKept(t *testing.T) {
 	var o outbox
-	k := &client{}
+	k := &client{conn: &conn{dialect: protocol.YWebsocket}}
 	for clock := range uint64(1000) {
-		o.add(k, protocol.Awareness, protocol.EncodeAwareness([]protocol.Presence{{Client: 1, Clock: clock, State: "{}"}}))
+		o.add(k, presence([]protocol.Presence{{Client: 1, Clock: clock, State: "{}"}}))
 	}
-	o.add(k, protocol.Awareness, protocol.EncodeAwareness([]protocol.Presence{{Client: 2, Clock: 1, State: "{}"}}))
-	it := o.next()
-	if len(it.presences) != 2 || o.next() != nil {
-		t.Fatalf("%d presences wait", len(it.presences))
+	o.add(k, presence([]protocol.Presence{{Client: 2, Clock: 1, State: "{}"}}))
+	items := taken(t, &o)
+	if len(items) != 1 {
+		t.Fatalf("%d messages wait", len(items))
 	}
-	for _, p := range it.presences {
-		if p.Client == 1 && p.Clock != 999 {
-			t.Fatalf("an old presence, of clock %d", p.Clock)
-		}
+	presences, err := protocol.ParseAwareness(items[0].whole()[0])
+	if err != nil || len(presences) != 2 || presences[0].Clock != 999 {
+		t.Fatalf("got %v, %v", presences, err)
 	}
 }
 
 func TestAClientThatDoesNotReadIsCutOffInTheEnd(t *testing.T) {
 	var o outbox
-	k := &client{}
-	// What one client types merges to little, however much it is.
-	long := typed(t, strings.Repeat("x", 20_000))
-	for _, update := range long {
-		if _, room := o.add(k, protocol.Update, update); !room {
-			t.Fatal("no room for what merges to little")
+	k := &client{conn: &conn{dialect: protocol.YWebsocket}}
+	for _, u := range typed(t, strings.Repeat("x", 20_000)) {
+		if _, room := o.add(k, update(u)); !room {
+			t.Fatal("no room for what one client types")
 		}
 	}
-	// Texts of many do not.
-	room := true
-	for i := 0; room && i < 100; i++ {
-		doc := crdt.NewDoc(crdt.Options{})
-		if err := doc.Text("t").Insert(0, strings.Repeat("x", 1<<18)); err != nil {
-			t.Fatal(err)
-		}
-		update, err := doc.EncodeStateAsUpdate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, room = o.add(k, protocol.Update, update)
+	answer := message{kind: protocol.SyncStep2, payload: make([]byte, 4*queueBytes)}
+	if _, room := o.add(k, answer); !room {
+		t.Fatal("no room for a large document")
 	}
-	if room {
-		t.Fatal("25 MiB wait for a client")
+	if _, room := o.add(k, answer); room {
+		t.Fatal("64 MiB wait for a client that asks and asks")
 	}
-	o.close(CloseResync, "too slow")
-	if it := o.next(); it.code != CloseResync {
+	o.close(websocket.FormatCloseMessage(CloseResync, "too slow"))
+	if items := taken(t, &o); len(items) != 1 || items[0].control != websocket.CloseMessage {
 		t.Fatal("the client is not told")
 	}
-	if begin, room := o.add(k, protocol.Update, long[0]); begin || !room || o.next() != nil {
+	if ask, room := o.add(k, update(nil)); ask || !room || o.written() {
 		t.Fatal("something goes out after the close frame")
+	}
+}
+
+func TestAFrameIsMadeOnceForEveryoneOfOneSort(t *testing.T) {
+	short, long := update([]byte("abc")), update(bytes.Repeat([]byte("abc"), compressFrom))
+	for _, m := range []message{short, long} {
+		m.frames = new([]frame)
+		first := m.frame(protocol.YWebsocket, "", true)
+		if again := m.frame(protocol.YWebsocket, "", true); &first[0] != &again[0] {
+			t.Error("made again")
+		}
+		m.frame(protocol.Hocuspocus, "acme/a", true)
+		m.frame(protocol.Hocuspocus, "acme/b", true)
+		m.frame(protocol.YWebsocket, "", false)
+		if len(*m.frames) != 4 {
+			t.Errorf("%d frames", len(*m.frames))
+		}
 	}
 }

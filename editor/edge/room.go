@@ -24,6 +24,8 @@ const (
 	answerTimeout = 7 * time.Second
 	// recentUpdates bounds how many updates wait for being counted as known.
 	recentUpdates = 256
+	// pendingBytes bounds what waits for the room's turn.
+	pendingBytes = 1 << 20
 )
 
 // member is somebody in a room: a document on a client's connection, or a Session.
@@ -33,7 +35,7 @@ type member struct {
 	// silent members have nothing to tell the owner: they are not asked for what it lacks.
 	silent bool
 	// send is called with the room locked, and must neither block nor call the room.
-	send func(kind protocol.Kind, payload []byte)
+	send func(m message)
 	// gone is told, likewise, that the document is deleted.
 	gone func()
 	// vector is the state vector of a question that is not answered yet, since asked and under the number ref; question
@@ -75,6 +77,13 @@ type room struct {
 	channel uint32
 	// resync says that the room was attached before, so that the next owner and all members must be brought together.
 	resync bool
+	// pending and heard are the changes and the presence that the members are told of in the lane's next turn; asked says
+	// that the lane knows.
+	lane    *lane
+	pending []pending
+	size    int
+	heard   []protocol.Presence
+	asked   bool
 	// known is what all members have been told of, but for recent, which is still to be counted.
 	known  crdt.StateVector
 	recent [][]byte
@@ -82,9 +91,15 @@ type room struct {
 	unfollow func()
 }
 
+// pending is a change and who made it, nil for somebody at another edge.
+type pending struct {
+	update []byte
+	by     *member
+}
+
 func newRoom(e *Edge, name string) *room {
 	return &room{
-		edge: e, name: name, poke: make(chan struct{}, 1),
+		edge: e, name: name, lane: e.lane(name), poke: make(chan struct{}, 1),
 		members: map[*member]struct{}{}, refs: map[uint64]*member{}, space: make(chan struct{}),
 	}
 }
@@ -264,10 +279,10 @@ func (r *room) handle(f *peer.Frame) {
 	case f.Kind == peer.Awareness && len(f.Parts) == 1:
 		r.hear(f.Parts[0])
 	case f.Kind == peer.Stateless && len(f.Parts) == 1:
-		r.tell(protocol.Stateless, f.Parts[0], nil)
+		r.tell(message{kind: protocol.Stateless, payload: f.Parts[0]}, nil)
 	case f.Kind == peer.Content && len(f.Parts) == 1:
 		if m := r.refs[f.ID]; m != nil {
-			m.send(protocol.SyncStep2, f.Parts[0])
+			m.send(message{kind: protocol.SyncStep2, payload: f.Parts[0]})
 		} else if f.ID == 0 {
 			r.change(f.Parts[0], nil)
 		}
@@ -285,16 +300,16 @@ func (r *room) answered(f *peer.Frame) {
 	case f.ID == 0:
 		for m := range r.members {
 			if !m.silent {
-				m.send(protocol.SyncStep1, f.Parts[0])
+				m.send(message{kind: protocol.SyncStep1, payload: f.Parts[0]})
 			}
 		}
 	case m != nil:
 		r.edge.opts.Metrics.joined(time.Since(m.asked))
 		m.vector = nil
 		if m.question && !m.silent {
-			m.send(protocol.SyncStep1, f.Parts[0])
+			m.send(message{kind: protocol.SyncStep1, payload: f.Parts[0]})
 		}
-		m.send(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil)))
+		m.send(presence(r.presence.Present(nil)))
 	}
 }
 
@@ -305,23 +320,95 @@ func (r *room) hear(update []byte) {
 		r.edge.opts.Logger.Error("The owner sent malformed presence", "document", r.name, "error", err)
 		return
 	}
-	if changed, _ := r.presence.Apply(presences, nil); len(changed) > 0 {
-		r.tell(protocol.Awareness, protocol.EncodeAwareness(changed), nil)
-	}
+	changed, _ := r.presence.Apply(presences, nil)
+	r.present(changed)
 }
 
-func (r *room) tell(kind protocol.Kind, payload []byte, except *member) {
-	for m := range r.members {
-		if m != except {
-			m.send(kind, payload)
+// presence is the message that tells of presences.
+func presence(presences []protocol.Presence) message {
+	return message{kind: protocol.Awareness, payload: protocol.EncodeAwareness(presences), presences: presences}
+}
+
+// tell tells all members but one.
+func (r *room) tell(m message, except *member) {
+	m.frames = new([]frame)
+	for to := range r.members {
+		if to != except {
+			to.send(m)
 		}
 	}
 }
 
-// change tells the members of a change, and remembers that they know it.
-func (r *room) change(update []byte, except *member) {
-	r.tell(protocol.Update, update, except)
-	if r.recent = append(r.recent, update); len(r.recent) >= recentUpdates {
+// change tells the members of a change in the next turn.
+func (r *room) change(update []byte, by *member) {
+	r.pending = append(r.pending, pending{update, by})
+	r.size += len(update)
+	if r.size > pendingBytes {
+		r.bring()
+		return
+	}
+	r.ready()
+}
+
+// present tells the members of presence in the next turn.
+func (r *room) present(changed []protocol.Presence) {
+	switch {
+	case len(changed) == 0:
+		return
+	case len(r.heard) == 0:
+		r.heard = changed
+	default:
+		r.heard = protocol.Latest(r.heard, changed)
+	}
+	r.ready()
+}
+
+// ready asks for a turn.
+func (r *room) ready() {
+	if !r.asked {
+		r.asked = true
+		r.lane.room(r)
+	}
+}
+
+// turn tells the members what came since the last one.
+func (r *room) turn() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = false
+	r.bring()
+}
+
+// bring tells the members what came, as one message of changes and one of presence. Who made all the changes is not told;
+// where several did, all are told of all: a client that hears of its own change again ignores it.
+func (r *room) bring() {
+	if heard := r.heard; len(heard) > 0 {
+		r.heard = nil
+		r.tell(presence(heard), nil)
+	}
+	if len(r.pending) == 0 {
+		return
+	}
+	by := r.pending[0].by
+	updates := make([][]byte, 0, len(r.pending))
+	for _, p := range r.pending {
+		updates = append(updates, p.update)
+		if p.by != by {
+			by = nil
+		}
+	}
+	r.pending, r.size = nil, 0
+	if len(updates) > 1 {
+		// What cannot be merged goes out as it came in.
+		if merged, err := crdt.MergeUpdates(updates); err == nil {
+			r.edge.opts.Metrics.merge(len(updates))
+			updates = [][]byte{merged}
+		}
+	}
+	for _, update := range updates {
+		r.tell(message{kind: protocol.Update, payload: update}, by)
+	}
+	if r.recent = append(r.recent, updates...); len(r.recent) >= recentUpdates {
 		r.count()
 	}
 }
@@ -478,7 +565,7 @@ func (r *room) awareness(m *member, presences []protocol.Presence) {
 	defer r.mu.Unlock()
 	changed, stale := r.presence.Apply(presences, m)
 	if len(stale) > 0 {
-		m.send(protocol.Awareness, protocol.EncodeAwareness(stale))
+		m.send(presence(stale))
 	}
 	r.announce(changed)
 }
@@ -487,16 +574,15 @@ func (r *room) announce(changed []protocol.Presence) {
 	if len(changed) == 0 {
 		return
 	}
-	update := protocol.EncodeAwareness(changed)
-	r.tell(protocol.Awareness, update, nil)
-	r.up(&peer.Frame{Kind: peer.Awareness, Parts: [][]byte{update}})
+	r.present(changed)
+	r.up(&peer.Frame{Kind: peer.Awareness, Parts: [][]byte{protocol.EncodeAwareness(changed)}})
 }
 
 // stateless hands an application's message to all others. It is not kept, and lost while there is no owner.
 func (r *room) stateless(m *member, payload []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tell(protocol.Stateless, payload, m)
+	r.tell(message{kind: protocol.Stateless, payload: payload}, m)
 	r.up(&peer.Frame{Kind: peer.Stateless, Parts: [][]byte{payload}})
 }
 
@@ -512,7 +598,7 @@ func (r *room) sync(m *member, vector []byte, question bool) {
 func (r *room) queryAwareness(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.send(protocol.Awareness, protocol.EncodeAwareness(r.presence.Present(nil)))
+	m.send(presence(r.presence.Present(nil)))
 }
 
 // leave removes a member and its presence.

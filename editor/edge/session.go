@@ -58,13 +58,13 @@ func (e *Edge) Open(document, origin, user string) (*Session, error) {
 	return s, nil
 }
 
-func (s *Session) take(kind protocol.Kind, payload []byte) {
-	switch kind {
+func (s *Session) take(m message) {
+	switch m.kind {
 	case protocol.SyncStep2:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.answer != nil {
-			s.answer <- payload // It has room for the one answer.
+			s.answer <- m.payload // It has room for the one answer.
 			s.answer = nil
 		}
 	case protocol.Update:

@@ -33,6 +33,7 @@ type options struct {
 	profiles string // A folder for profiles of this service; empty for none.
 	scratch  string // Where the servers keep documents; empty for the system's place for temporary files.
 	systems  []string
+	figures  []string // Groups of figures: those of standard, or some of them.
 
 	serverCPUs, loadCPUs string
 
@@ -50,13 +51,21 @@ type options struct {
 	joins           int
 }
 
+// The groups of figures.
+const (
+	typing    = "typing"
+	idling    = "idle"
+	documents = "documents"
+	joining   = "joins"
+)
+
 func standard() options {
 	return options{
 		editor: "bin/editor", servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
 		authors: 10, rate: 5, documents: 20, settle: 1500 * time.Millisecond, window: 5 * time.Second,
 		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
-		open: 300, openKeystrokes: 5000, joins: 15,
+		open: 300, openKeystrokes: 5000, joins: 15, figures: []string{typing, idling, documents, joining},
 	}
 }
 
@@ -64,6 +73,8 @@ func main() {
 	o := standard()
 	only := "collab,collab-stores,hocuspocus,y-websocket"
 	flag.StringVar(&only, "systems", only, "what to measure")
+	figures := strings.Join(o.figures, ",")
+	flag.StringVar(&figures, "figures", figures, "which figures to take")
 	flag.StringVar(&o.editor, "editor", o.editor, "program of this service")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of this service")
 	flag.StringVar(&o.scratch, "scratch", "", "folder for the servers' data")
@@ -72,7 +83,7 @@ func main() {
 	flag.IntVar(&o.authors, "clients", o.authors, "clients of each document")
 	flag.DurationVar(&o.window, "window", o.window, "how long a step is measured")
 	flag.Parse()
-	o.systems = strings.Split(only, ",")
+	o.systems, o.figures = strings.Split(only, ","), strings.Split(figures, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	all, err := run(ctx, o)
@@ -101,6 +112,9 @@ type result struct {
 // peak is the step that delivered the most before the server was saturated.
 func (r result) peak() step {
 	steps := r.steps
+	if len(steps) == 0 {
+		return step{}
+	}
 	if n := len(steps); n > 1 {
 		steps = steps[:n-1] // The last one is where the ramp has ended.
 	}
@@ -152,7 +166,10 @@ func run(ctx context.Context, o options) ([]result, error) {
 // measure takes all figures of a system. Memory is measured by servers that have done nothing else.
 func measure(ctx context.Context, s system, o options, page, paper typed) (result, error) {
 	out := result{system: s, documents: fmt.Sprintf("%.1f kB", float64(len(page.update))/1e3)}
-	fresh := func(what string, f func(r *running) error) error {
+	fresh := func(figure, what string, f func(r *running) error) error {
+		if !slices.Contains(o.figures, figure) {
+			return nil
+		}
 		slog.Info("measuring", "system", s.key, "what", what)
 		r, err := s.run(ctx, o)
 		if err != nil {
@@ -163,7 +180,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 		}
 		return r.close()
 	}
-	err := fresh("typing", func(r *running) error {
+	err := fresh(typing, "typing", func(r *running) error {
 		var err error
 		if out.rss, err = r.server.rss(); err != nil {
 			return err
@@ -177,7 +194,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 	if err != nil {
 		return out, err
 	}
-	err = fresh("half load", func(r *running) error {
+	err = fresh(typing, "half load", func(r *running) error {
 		var err error
 		out.half, err = loaded(ctx, r, o, max(out.peak().documents/2, 1), "half")
 		return err
@@ -186,7 +203,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 		return out, err
 	}
 	for _, n := range o.idle {
-		err := fresh("idle connections", func(r *running) error {
+		err := fresh(idling, "idle connections", func(r *running) error {
 			i, err := idleConnections(ctx, r, o, n)
 			out.idle = append(out.idle, i)
 			return err
@@ -195,7 +212,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 			return out, err
 		}
 	}
-	err = fresh("open documents", func(r *running) error {
+	err = fresh(documents, "open documents", func(r *running) error {
 		var err error
 		out.document, err = perDocument(ctx, r, o, page.update)
 		return err
@@ -203,7 +220,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 	if err != nil {
 		return out, err
 	}
-	return out, fresh("joining", func(r *running) error {
+	return out, fresh(joining, "joining", func(r *running) error {
 		var err error
 		out.joins, err = joinTimes(ctx, r, o, paper)
 		return err

@@ -23,7 +23,7 @@ const (
 	// full is the part of a processor that this program cannot exceed by much.
 	full = 0.97
 	// maxSteps bounds the ramp.
-	maxSteps = 14
+	maxSteps = 20
 )
 
 // step is what was seen under one load.
@@ -135,9 +135,9 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 			"foreign", percent(s.foreign), "stores", percent(s.stores), "load", percent(s.load))
 		switch why := s.saturated(o.rate); {
 		case why != "":
-			return steps, why, nil
+			return steps, why, r.profiles(ctx, "saturated")
 		case s.load >= full:
-			return steps, "the load generator's processor is full: the server could do more", nil
+			return steps, "the load generator's processor is full: the server could do more", r.profiles(ctx, "saturated")
 		case len(steps) == maxSteps:
 			return steps, "the ramp has ended", nil
 		}
@@ -162,9 +162,14 @@ func loaded(ctx context.Context, r *running, o options, documents int, profile s
 		return step{}, err
 	}
 	if profile != "" {
-		err = errors.Join(r.profile(ctx, "profile?seconds=10", profile+"-cpu"), r.profile(ctx, "allocs", profile+"-allocs"))
+		err = r.profiles(ctx, profile)
 	}
 	return s, err
+}
+
+// profiles keeps profiles of this service under load.
+func (r *running) profiles(ctx context.Context, name string) error {
+	return errors.Join(r.profile(ctx, "profile?seconds=10", name+"-cpu"), r.profile(ctx, "allocs", name+"-allocs"))
 }
 
 // profile keeps a profile of this service.

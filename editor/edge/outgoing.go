@@ -1,0 +1,155 @@
+package edge
+
+import (
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"syscall"
+
+	"github.com/gorilla/websocket"
+
+	"collab.dev/operator/editor/protocol"
+)
+
+const (
+	// compressFrom is from how many bytes on compressing a message pays.
+	compressFrom = 1024
+	// maxSpare bounds the buffers that are kept for the next message.
+	maxSpare = 64 << 10
+)
+
+// A WebSocket frame's first byte: its kind, that it is the message's last, and that the message is compressed.
+const (
+	finalBit      = 0x80
+	compressedBit = 0x40
+)
+
+// appendFrame appends a whole message as a WebSocket server sends it, RFC 6455, section 5.2.
+func appendFrame(out []byte, first byte, payload []byte) []byte {
+	out = append(out, finalBit|first)
+	switch n := len(payload); {
+	case n < 126:
+		out = append(out, byte(n))
+	case n < 1<<16:
+		out = binary.BigEndian.AppendUint16(append(out, 126), uint16(n))
+	default:
+		out = binary.BigEndian.AppendUint64(append(out, 127), uint64(n))
+	}
+	return append(out, payload...)
+}
+
+// appendMessage appends a binary message, compressed if the client knows how to and it pays.
+func appendMessage(out, message []byte, deflate bool) []byte {
+	if !deflate || len(message) < compressFrom {
+		return appendFrame(out, websocket.BinaryMessage, message)
+	}
+	d, _ := deflaters.Get().(*deflater)
+	defer deflaters.Put(d)
+	return appendFrame(out, websocket.BinaryMessage|compressedBit, d.deflate(message))
+}
+
+// deflater compresses messages as RFC 7692 has it, each by itself.
+type deflater struct {
+	writer *flate.Writer
+	out    []byte
+}
+
+var deflaters = sync.Pool{New: func() any {
+	d := &deflater{}
+	d.writer, _ = flate.NewWriter(d, flate.BestSpeed) // The level is valid.
+	return d
+}}
+
+// Write implements io.Writer for the compressor.
+func (d *deflater) Write(p []byte) (int, error) {
+	d.out = append(d.out, p...)
+	return len(p), nil
+}
+
+// deflate returns the compressed message, until the next call.
+func (d *deflater) deflate(message []byte) []byte {
+	if cap(d.out) > maxSpare {
+		d.out = nil
+	}
+	d.out = d.out[:0]
+	d.writer.Reset(d)
+	_, _ = d.writer.Write(message) // It writes to memory.
+	_ = d.writer.Flush()
+	return d.out[:len(d.out)-4] // Section 7.2.1: without the empty block that a flush ends with.
+}
+
+// message is what happened in a room, for all members.
+type message struct {
+	kind    protocol.Kind
+	payload []byte
+	// presences are what the payload of awareness says.
+	presences []protocol.Presence
+	// frames are what was made of it for members so far; nil if nobody else gets it.
+	frames *[]frame
+}
+
+// frame is a message as it is sent to all whose connections are of one sort.
+type frame struct {
+	dialect protocol.Dialect
+	address string
+	deflate bool
+	bytes   []byte
+}
+
+// frame returns the message as it is sent to a client, nil if it is for that one only.
+func (m message) frame(dialect protocol.Dialect, address string, deflate bool) []byte {
+	if m.frames == nil {
+		return nil
+	}
+	for _, f := range *m.frames {
+		if f.dialect == dialect && f.address == address && f.deflate == deflate {
+			return f.bytes
+		}
+	}
+	whole := dialect.Append(make([]byte, 0, len(m.payload)+len(address)+16), address, m.kind, m.payload)
+	f := frame{dialect, address, deflate, appendMessage(make([]byte, 0, len(whole)+10), whole, deflate)}
+	*m.frames = append(*m.frames, f)
+	return f.bytes
+}
+
+// outgoing writes to sockets without waiting for anybody. It keeps its buffer from one turn to the next.
+type outgoing struct {
+	buffer []byte
+	// What attempt is about: the bytes, how many were written, and why no more.
+	bytes   []byte
+	written int
+	failed  error
+	attempt func(fd uintptr) bool
+}
+
+// write writes as much as there is room for.
+func (o *outgoing) write(to syscall.RawConn, bytes []byte) (int, error) {
+	if o.attempt == nil {
+		o.attempt = o.try
+	}
+	o.bytes, o.written, o.failed = bytes, 0, nil
+	if err := to.Write(o.attempt); err != nil {
+		return 0, err
+	}
+	o.bytes = nil
+	return o.written, o.failed
+}
+
+// try is called with the socket's descriptor, which does not block. It returns true: nobody waits for room.
+func (o *outgoing) try(fd uintptr) bool {
+	for o.written < len(o.bytes) {
+		n, err := syscall.Write(int(fd), o.bytes[o.written:])
+		switch {
+		case err == nil:
+			o.written += n
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
+			return true
+		default:
+			o.failed = err
+			return true
+		}
+	}
+	return true
+}
