@@ -238,12 +238,15 @@ func idleConnections(ctx context.Context, r *running, o options, n int) (idle, e
 			})
 		}
 		wait.Wait()
-		for _, c := range some {
+		var failed error
+		for i, c := range some {
 			if c != nil {
 				all = append(all, c)
+			} else {
+				failed = errs[i] // One tells enough of thousands.
 			}
 		}
-		return errors.Join(errs...)
+		return failed
 	}
 	i := idle{connections: n}
 	err := open(documents)

@@ -68,7 +68,7 @@ func systems() []system {
 func editor(o options, dir, port, internal string, s storage) command {
 	c := command{path: o.editor, args: []string{
 		"--listen", loopback + ":" + port, "--internal-listen", loopback + ":" + internal, "--log-level", "warn",
-		"--drain-over", "10ms", "--drain-timeout", "10ms",
+		"--drain-over", "10ms", "--drain-timeout", "10ms", "--connections-per-organization", "20000",
 	}}
 	// As Go does in a container that is limited to one processor: with one, a call of the system that waits for the disk
 	// holds everything up until the runtime notices.
