@@ -38,11 +38,12 @@ type config struct {
 	authSecretDir, authSessionKeyFile, authJWKSURL  string
 	authIssuer, authAudience, authPermissionURL     string
 	insecureCookies                                 bool
+	webhookURL, webhookSecretFile                   string
 	allowedOrigins                                  string
 	operationsPerSecond, operationBurst             int
 	userConnections, orgConnections, podConnections int
 
-	drainTimeout, drainOver, historyRetention time.Duration
+	drainTimeout, drainOver, historyRetention, webhookDebounce time.Duration
 }
 
 var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
@@ -95,6 +96,11 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		"URL that is asked what a user may do with a document")
 	text(&c.allowedOrigins, "allowed-origins", "COLLAB_ALLOWED_ORIGINS", "",
 		"origins of web pages that may connect, separated by commas; without any only those of this host")
+	text(&c.webhookURL, "webhook-url", "COLLAB_WEBHOOK_URL", "", "URL that is told which documents have changed")
+	text(&c.webhookSecretFile, "webhook-secret-file", "COLLAB_WEBHOOK_SECRET_FILE", "",
+		"file with the secret that signs what --webhook-url is told")
+	f.DurationVar(&c.webhookDebounce, "webhook-debounce", 2*time.Second,
+		"how long a document must not have changed before --webhook-url is told, which is told after five times that anyway")
 	limits := ratelimit.Defaults()
 	f.BoolVar(&c.insecureCookies, "insecure-cookies", false,
 		"let browsers send the cookies of sessions over plain HTTP, for trying out")
@@ -143,6 +149,10 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		"Set --auth-secret-dir or --auth-jwks-url: without keys no token can be verified.")
 	check(c.authPermissionURL == "" || c.authSecretDir != "",
 		"Set --auth-secret-dir: webhook-secret in it signs the questions to --auth-permission-url.")
+	check((c.webhookURL == "") == (c.webhookSecretFile == ""),
+		"Set both --webhook-url and --webhook-secret-file: what the application is told must be signed.")
+	check(c.webhookDebounce > 0 && c.webhookDebounce <= time.Minute,
+		"--webhook-debounce must be above 0 and at most 1m, not %v.", c.webhookDebounce)
 	check(c.drainTimeout > 0 && c.drainOver > 0 && c.historyRetention > 0,
 		"--drain-timeout, --drain-over and --history-retention must be above 0.")
 	return c, errors.Join(wrong...)

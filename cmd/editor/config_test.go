@@ -23,6 +23,8 @@ func TestWrongConfigurationIsExplained(t *testing.T) {
 		"--data=/d":                "leave out",
 		"--connections-per-user=0": "must be above 0",
 		"--auth-issuer=a":          "without keys no token",
+		"--webhook-url=https://a":  "must be signed",
+		"--webhook-debounce=0s":    "--webhook-debounce must be",
 		"leftover":                 "Unexpected argument",
 		"--peer-tls-dir=/x --shardmap-file=/y --cluster=": "peers' certificates",
 	} {

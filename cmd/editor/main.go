@@ -79,6 +79,10 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer closeGuard()
+	notifier, err := openNotifier(c, kept, registry, log)
+	if err != nil {
+		return err
+	}
 	maps := &shard.Maps{}
 	if err := watch(background, c, maps, log, &wait); err != nil {
 		return err
@@ -96,7 +100,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	manager := shard.NewManager(shard.Options{
 		Name: c.podName, UID: c.podUID, Maps: maps, Store: kept.store, Release: dialer.Release, Logger: log,
 		SnapshotEvery: c.snapshotEvery, MaxDocumentBytes: c.maxDocumentBytes, MemoryBudget: c.memoryBudget(),
-		FanOut: c.fanOut, Metrics: shard.NewMetrics(registry),
+		FanOut: c.fanOut, Changed: notifier.Changed, Opened: notifier.Opened, Metrics: shard.NewMetrics(registry),
 		// The new owner is found as for a client.
 		Forward: func(ctx context.Context, document, user string, update []byte) error {
 			return forward(ctx, clients, document, user, update)
@@ -156,6 +160,9 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	drain(c, clients, manager, log)
 	disown()
 	<-closed
+	telling, told := context.WithTimeout(background, tellTimeout)
+	defer told()
+	notifier.Close(telling)
 	closing, done := context.WithTimeout(background, closeTimeout)
 	defer done()
 	if err := kept.store.Close(closing); err != nil {

@@ -17,6 +17,7 @@ import (
 	"collab.dev/operator/editor/server"
 	"collab.dev/operator/editor/shard"
 	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/webhook"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md instead of comparing with it")
@@ -39,6 +40,7 @@ func TestAllMetricsAreDocumented(t *testing.T) {
 	ratelimit.NewMetrics(registry)
 	auth.NewMetrics(registry)
 	edge.NewMetrics(registry)
+	webhook.NewMetrics(registry)
 	none := func() int { return 0 }
 	server.New(server.Options{
 		Registry: registry, Connections: none, Documents: none, Shards: none, Updates: func() int64 { return 0 },

@@ -27,9 +27,10 @@ const (
 	maxBackoff     = 5 * time.Second
 )
 
-// stores keep documents, and know which there are.
+// stores keep documents, and know which there are and of which changes the application was told.
 type stores interface {
 	storage.Store
+	storage.Notices
 	Catalog() storage.Catalog
 }
 
@@ -50,7 +51,9 @@ func openBackends(
 	if c.data == "" {
 		return openDurable(ctx, c, metrics, history, log, wait)
 	}
-	store, err := embedded.Open(embedded.Options{Directory: c.data, History: history, Metrics: metrics, Logger: log})
+	store, err := embedded.Open(embedded.Options{
+		Directory: c.data, Shards: int32(c.shards), History: history, Metrics: metrics, Logger: log,
+	})
 	if err != nil {
 		return backends{}, fmt.Errorf("--data %s: %w", c.data, err)
 	}

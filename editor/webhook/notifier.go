@@ -20,7 +20,6 @@ import (
 
 const (
 	defaultDebounce = 2 * time.Second
-	defaultMaxWait  = 10 * time.Second
 	defaultShards   = 256
 	defaultLimit    = 10_000
 	// concurrency is how many deliveries are under way at once.
@@ -44,7 +43,7 @@ type Options struct {
 	// SecretFile has the secret that they are signed with, by the rules of auth.SecretFile. Required.
 	SecretFile string
 	// Debounce is how long a document must not have changed before its changes are told of, and MaxWait how long they may
-	// wait for that; 2 s and 10 s if they are 0.
+	// wait for that; 2 s and five times the former if they are 0.
 	Debounce, MaxWait time.Duration
 	// Notices remembers what was told. Required.
 	Notices storage.Notices
@@ -60,7 +59,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Notifier tells of changes. It is safe for concurrent use.
+// Notifier tells of changes. It is safe for concurrent use; a nil *Notifier tells nobody.
 type Notifier struct {
 	options Options
 	sender  *sender
@@ -95,7 +94,7 @@ func New(o Options) (*Notifier, error) {
 		o.Debounce = defaultDebounce
 	}
 	if o.MaxWait == 0 {
-		o.MaxWait = max(defaultMaxWait, o.Debounce)
+		o.MaxWait = 5 * o.Debounce
 	}
 	if o.Shards == 0 {
 		o.Shards = defaultShards
@@ -127,6 +126,9 @@ func New(o Options) (*Notifier, error) {
 
 // Changed says that an operation of a document was stored: its number, who made it, and its time. It never blocks.
 func (n *Notifier) Changed(document string, seq int64, user string, at time.Time) {
+	if n == nil {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -169,6 +171,9 @@ func (n *Notifier) wakeUp() {
 // Opened says that this process owns a shard now. What is pending in it is read from the store in the background, after
 // the former owner had the time to tell of it.
 func (n *Notifier) Opened(shard int32) {
+	if n == nil {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reads[shard] = read{due: time.Now().Add(n.options.MaxWait + handOver)}
@@ -177,6 +182,9 @@ func (n *Notifier) Opened(shard int32) {
 // Close tells of what waits for more changes, as long as ctx allows, and ends the Notifier. It must be called before the
 // store is closed. What could not be told is left to the store's memory.
 func (n *Notifier) Close(ctx context.Context) {
+	if n == nil {
+		return
+	}
 	n.mu.Lock()
 	n.closed = true
 	forgotten := n.schedule.flush()
