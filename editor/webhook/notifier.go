@@ -196,6 +196,7 @@ func (n *Notifier) Close(ctx context.Context) {
 	}
 	n.cancel()
 	n.wait.Wait()
+	n.sender.client.CloseIdleConnections()
 	n.mu.Lock()
 	left := forgotten + len(n.schedule.documents)
 	n.mu.Unlock()

@@ -348,9 +348,9 @@ func TestRefusalsAreGivenUp(t *testing.T) {
 		told   int64
 		log    string
 	}{
-		"400": {func(w http.ResponseWriter) { w.WriteHeader(400) }, 0, "refuses"},
-		"401": {func(w http.ResponseWriter) { w.WriteHeader(401) }, 0, "refuses"},
-		"410": {func(w http.ResponseWriter) { w.WriteHeader(410) }, 7, ""},
+		"400": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) }, 0, "refuses"},
+		"401": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized) }, 0, "refuses"},
+		"410": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusGone) }, 7, ""},
 		"a redirect": {func(w http.ResponseWriter) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(http.StatusTemporaryRedirect)
@@ -604,7 +604,7 @@ func TestAChangeOutlivesTheProcess(t *testing.T) {
 				w.WriteHeader(http.StatusBadGateway)
 			}
 		})
-		n, stop := start(t, Options{Transport: app, Notices: store})
+		n, _ := start(t, Options{Transport: app, Notices: store})
 		changed := make(chan error)
 		changedAt := time.Now()
 		shard.Append(storage.Entry{Document: document, Seq: 1, Time: changedAt, User: "ann", Update: []byte("u")},
@@ -621,7 +621,7 @@ func TestAChangeOutlivesTheProcess(t *testing.T) {
 		}
 
 		store, _ = open()
-		n, stop = start(t, Options{Transport: app, Notices: store})
+		n, stop := start(t, Options{Transport: app, Notices: store})
 		n.Opened(storage.ShardOf(document, shards))
 		got := app.until(2)
 		if got[1].ID != got[0].ID || got[1].Seq != 1 || !slices.Equal(got[1].Users, []string{"ann"}) {
