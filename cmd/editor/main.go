@@ -106,10 +106,13 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 			return forward(ctx, clients, document, user, update)
 		},
 	})
-	clients = edge.New(edge.Options{
+	clients, err = edge.New(edge.Options{
 		Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Guard: guard,
 		Limiter: ratelimit.New(c.limits(registry)), Feed: kept.feed, Metrics: edge.NewMetrics(registry), Logger: log,
 	})
+	if err != nil {
+		return err
+	}
 	defer clients.Close()
 	internal := server.New(server.Options{
 		Pod: c.podName, UID: c.podUID, Registry: registry, Draining: clients.Draining,

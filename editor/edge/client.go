@@ -138,12 +138,12 @@ func (k *client) change(m protocol.Message) error {
 	}
 	switch {
 	case k.access >= auth.Write:
-		if !k.room.update(k.conn.ctx, k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
+		if !k.room.update(k.conn.done, k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
 			return nil
 		}
 	case k.conn.dialect == protocol.Hocuspocus && m.Kind == protocol.SyncStep2:
 		// The provider of a viewer answers questions too, and wants to know that nothing is unsaved.
-		if !k.room.check(k.conn.ctx, m.Payload, done) {
+		if !k.room.check(k.conn.done, m.Payload, done) {
 			return nil
 		}
 	default:
@@ -152,7 +152,8 @@ func (k *client) change(m protocol.Message) error {
 		return nil
 	}
 	// Nothing was read while the room was full, not even answers to pings.
-	return k.conn.alive()
+	k.conn.alive()
+	return nil
 }
 
 // stored tells the client what became of a change.
@@ -167,13 +168,13 @@ func (k *client) stored(why document.Reason, ok bool) {
 	case why == document.TooLarge:
 		k.conn.bye(CloseTooLarge, "the document would become too large: the change was not taken")
 	default:
-		k.conn.log.Warn("The owner refused a change", "document", k.name, "reason", why)
+		k.conn.edge.opts.Logger.Warn("The owner refused a change", "connection", k.conn.id, "document", k.name, "reason", why)
 	}
 }
 
 // renew takes a new token for the one that expires. It must speak for the same user.
 func (k *client) renew(token string) {
-	identity, access, no := k.conn.edge.admit(k.conn.ctx, token, k.name)
+	identity, access, no := k.conn.edge.admit(token, k.name)
 	switch {
 	case no != nil && no.code == CloseUnauthenticated:
 		k.conn.bye(no.code, no.reason)

@@ -61,7 +61,10 @@ func startPodsOn(t *testing.T, n int, store *memory) []*pod {
 		p.manager = shard.NewManager(shard.Options{
 			Name: p.name, UID: p.name, Maps: p.maps, Store: store, Release: dialer.Release, Logger: log,
 		})
-		p.edge = edge.New(edge.Options{Maps: p.maps, Self: p.name, Local: p.manager, Dial: dialer.Open, Logger: log})
+		p.edge, err = edge.New(edge.Options{Maps: p.maps, Self: p.name, Local: p.manager, Dial: dialer.Open, Logger: log})
+		if err != nil {
+			t.Fatal(err)
+		}
 		p.grpc = peer.NewServer(p.manager, nil)
 		p.http = httptest.NewServer(p.edge)
 		go func() { _ = p.grpc.Serve(listener) }()

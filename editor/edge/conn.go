@@ -2,10 +2,10 @@ package edge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -56,26 +56,35 @@ const (
 	strangerMessages = 256
 )
 
-// conn is one client's socket, and the documents that are open on it. Its reader owns everything without a guard.
+// conn is one client's socket, and the documents that are open on it. Whoever reads it owns everything without a guard:
+// a goroutine that lives as long as there is something to read.
 type conn struct {
 	edge    *Edge
-	socket  *websocket.Conn
+	id      uint64
 	dialect protocol.Dialect
-	ctx     context.Context //nolint:containedctx // It ends with the socket.
-	cancel  context.CancelFunc
-	log     *slog.Logger
 	// token came with the request: in a header, a cookie or the address.
 	token string
-	// slot is when within the period of keepalives this connection has its turn.
-	slot int
-	// raw writes to the socket without waiting, in the lane's turns; deflate says that the client takes compressed messages.
-	raw     syscall.RawConn
-	lane    *lane
-	deflate bool
+
+	// socket belongs to net; raw writes to it without waiting, fd is for its reader, who is the one to close it.
+	socket net.Conn
+	raw    syscall.RawConn
+	fd     int
+	lane   *lane
+	in     incoming
+	// parked says that nobody reads; it hands over from one reader to the next what readers own. polled says that the
+	// poller knows the socket; heard is when the client last said something, in Unix seconds.
+	parked atomic.Bool
+	polled bool
+	heard  atomic.Int64
+	// begun is when the connection began, in Unix seconds.
+	begun int64
 
 	out     outbox
 	leavers sync.WaitGroup
 	leaving atomic.Bool
+	// done is closed when the connection is to end, by cancel.
+	done  chan struct{}
+	ended atomic.Bool
 	// known says that a document was opened; strange counts the messages before.
 	known   atomic.Bool
 	strange int
@@ -92,29 +101,99 @@ type refusal struct {
 	reason string
 }
 
-// serve serves the connection until it ends. name is the document of a connection that is about one.
-func (c *conn) serve(name string) {
-	defer c.end()
-	stop := context.AfterFunc(c.ctx, func() { _ = c.socket.Close() })
-	defer stop()
+// newConn returns a connection that is served when begin is called.
+func (e *Edge) newConn(socket net.Conn, dialect protocol.Dialect, token string, deflate bool) (*conn, error) {
+	transport, ok := socket.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("a %T is no socket", socket)
+	}
+	raw, err := transport.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("the socket: %w", err)
+	}
+	c := &conn{
+		edge: e, id: e.served.Add(1), dialect: dialect, token: token, socket: socket, raw: raw,
+		in: incoming{deflate: deflate}, done: make(chan struct{}),
+	}
+	c.lane = e.lanes[c.id%uint64(len(e.lanes))]
+	c.alive()
+	c.begun = c.heard.Load()
+	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
+		return nil, fmt.Errorf("the socket: %w", err)
+	}
+	return c, nil
+}
+
+// cancel makes the connection end soon: whoever reads, or waits for something to read, finds the end of the stream. It may
+// be called from any goroutine.
+func (c *conn) cancel() {
+	if !c.ended.Swap(true) {
+		close(c.done)
+		_ = c.raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	}
+}
+
+// begin serves the connection. name is the document of a connection that is about one.
+func (c *conn) begin(name string) {
 	if c.dialect == protocol.YWebsocket {
 		if no := c.open("", name, c.token); no != nil {
 			c.bye(no.code, no.reason)
 		}
 	}
-	stranger := time.AfterFunc(strangerTimeout, func() {
-		if !c.known.Load() {
-			c.bye(CloseUnauthenticated, "no document was opened in time")
-		}
-	})
-	defer stranger.Stop()
-	err := c.read()
-	if c.ctx.Err() == nil && !websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway,
-		websocket.CloseNoStatusReceived, websocket.CloseServiceRestart) {
-		c.log.Debug("The connection ended", "cause", err)
+	c.park()
+}
+
+// park ends the reading until there is something to read.
+func (c *conn) park() {
+	again := c.polled
+	c.polled = true
+	c.parked.Store(true)
+	if err := c.edge.poller.wait(c, again); err != nil {
+		c.edge.opts.Logger.Error("A connection cannot be waited for", "connection", c.id, "error", err)
+		c.end()
 	}
 }
 
+// read reads what there is to read, and parks the connection or ends it. Other goroutines may have it by then.
+func (c *conn) read() {
+	if !c.parked.Swap(false) {
+		return // The poller tells once.
+	}
+	buffer, _ := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buffer)
+	for {
+		n, err := syscall.Read(c.fd, *buffer)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			c.park()
+			return
+		case err != nil || n <= 0:
+			c.end()
+			return
+		}
+		var wrong *frameError
+		switch err := c.in.feed((*buffer)[:n], c.receive); {
+		case errors.As(err, &wrong):
+			c.bye(wrong.code, wrong.reason)
+		case err != nil:
+			c.end()
+			return
+		}
+		if n < len(*buffer) {
+			c.park()
+			return
+		}
+	}
+}
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// errGone says that the client has closed the connection, or answered the close frame.
+var errGone = errors.New("the client is gone")
+
+// end ends the connection. Its reader calls it, once.
 func (c *conn) end() {
 	for address := range c.clients {
 		c.leave(address)
@@ -126,85 +205,86 @@ func (c *conn) end() {
 	if c.limit != nil {
 		c.limit.Close()
 	}
+	c.edge.ended(c)
 }
 
-func (c *conn) alive() error { return c.socket.SetReadDeadline(time.Now().Add(pongTimeout)) }
-
-func (c *conn) read() error {
-	c.socket.SetPongHandler(func(string) error {
-		if c.leaving.Load() {
-			return nil
+// receive handles a message or a control frame.
+func (c *conn) receive(opcode byte, payload []byte) error {
+	switch opcode {
+	case websocket.CloseMessage:
+		code := websocket.CloseNoStatusReceived
+		if len(payload) >= 2 {
+			code = int(binary.BigEndian.Uint16(payload))
 		}
-		return c.alive()
-	})
-	// Nothing may be written but in the connection's turns.
-	c.socket.SetPingHandler(func(payload string) error {
-		c.ask(c.out.control(websocket.PongMessage, []byte(payload)), true)
-		return nil
-	})
-	c.socket.SetCloseHandler(func(code int, _ string) error {
 		c.echo(code)
+		return errGone
+	case websocket.PingMessage:
+		if !c.throttle(len(payload)) {
+			return errGone
+		}
+		c.ask(c.out.control(websocket.PongMessage, payload), true)
 		return nil
-	})
-	if !c.leaving.Load() {
-		if err := c.alive(); err != nil {
-			return err
-		}
+	case websocket.PongMessage:
+		c.alive()
+		return nil
 	}
-	for {
-		kind, message, err := c.socket.NextReader()
-		if err != nil {
-			return err
-		}
-		if c.leaving.Load() {
-			continue // Until the client answers the close frame.
-		}
-		// The socket's own limit is about what is on the wire, which may be a thousandth of what comes out of it.
-		data, err := io.ReadAll(io.LimitReader(message, readLimit+1))
-		if err != nil {
-			return err
-		}
-		if len(data) > readLimit {
-			c.bye(websocket.CloseMessageTooBig, fmt.Sprintf("a message may have at most %d bytes", readLimit))
-			continue
-		}
-		c.edge.opts.Metrics.received(c.dialect, len(data))
-		if kind != websocket.BinaryMessage {
-			c.bye(websocket.CloseUnsupportedData, "messages must be binary")
-			continue
-		}
-		if err := c.throttle(len(data)); err != nil {
-			return err
-		}
-		if err := c.take(data); err != nil {
-			c.log.Info("A client sent what is no message", "error", err)
-			c.bye(websocket.CloseInvalidFramePayloadData, "malformed message")
-		}
+	if c.leaving.Load() {
+		return nil // Until the client answers the close frame.
+	}
+	c.alive()
+	c.edge.opts.Metrics.received(c.dialect, len(payload))
+	if opcode != websocket.BinaryMessage {
+		c.bye(websocket.CloseUnsupportedData, "messages must be binary")
+		return nil
+	}
+	if !c.throttle(len(payload)) {
+		return errGone
+	}
+	if err := c.take(payload); err != nil {
+		c.edge.opts.Logger.Info("A client sent what is no message", "connection", c.id, "error", err)
+		c.bye(websocket.CloseInvalidFramePayloadData, "malformed message")
+	}
+	return nil
+}
+
+// alive remembers that the client was heard of.
+func (c *conn) alive() { c.heard.Store(time.Now().Unix()) }
+
+// check lets go who is silent for too long, and who opens no document.
+func (c *conn) check(now time.Time) {
+	silent := now.Sub(time.Unix(c.heard.Load(), 0))
+	switch {
+	case silent > pongTimeout:
+		c.cancel()
+	case !c.known.Load() && now.Sub(time.Unix(c.begun, 0)) > strangerTimeout:
+		c.bye(CloseUnauthenticated, "no document was opened in time")
 	}
 }
 
 // throttle waits as long as the client has to, during which it is not read, or lets it go if it floods.
-func (c *conn) throttle(size int) error {
+// It returns false when the connection ends.
+func (c *conn) throttle(size int) bool {
 	if c.limit == nil {
 		if c.strange++; c.strange > strangerMessages && !c.known.Load() {
 			c.bye(CloseFlood, "too many messages without opening a document")
 		}
-		return nil
+		return true
 	}
 	wait, ok := c.limit.Take(time.Now(), 1, size)
 	switch {
 	case !ok:
 		c.bye(CloseFlood, "too many messages: send fewer, or batch them")
-		return nil
+		return true
 	case wait == 0:
-		return nil
+		return true
 	}
 	select {
 	case <-time.After(wait):
-	case <-c.ctx.Done():
-		return c.ctx.Err()
+	case <-c.done:
+		return false
 	}
-	return c.alive()
+	c.alive()
+	return true
 }
 
 // take handles one message.
@@ -324,7 +404,7 @@ func (c *conn) dismiss(k *client) {
 
 // open opens a document for whom the token speaks for, under an address.
 func (c *conn) open(address, name, token string) *refusal {
-	identity, access, no := c.edge.admit(c.ctx, token, name)
+	identity, access, no := c.edge.admit(token, name)
 	if no != nil {
 		return no
 	}
@@ -362,8 +442,8 @@ func (c *conn) leave(address string) {
 }
 
 // admit decides who a token speaks for and what it may do with a document.
-func (e *Edge) admit(ctx context.Context, token, name string) (*auth.Identity, auth.Access, *refusal) {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+func (e *Edge) admit(token, name string) (*auth.Identity, auth.Access, *refusal) {
+	ctx, cancel := context.WithTimeout(e.ctx, admitTimeout)
 	defer cancel()
 	identity, err := e.opts.Guard.Authenticate(ctx, token)
 	if err != nil {
@@ -423,8 +503,9 @@ func (c *conn) echo(code int) {
 	if c.leaving.Swap(true) || !c.out.claim() {
 		return
 	}
-	deadline := time.Now().Add(byeTimeout)
-	_ = c.socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), deadline)
+	if c.socket.SetWriteDeadline(time.Now().Add(byeTimeout)) == nil {
+		_, _ = c.socket.Write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
+	}
 }
 
 // keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
@@ -463,19 +544,18 @@ func (c *conn) turn(o *outgoing) {
 
 // finish writes what the socket did not take at once, and what comes meanwhile.
 func (c *conn) finish(bytes []byte, last bool) {
-	socket := c.socket.NetConn()
 	for {
-		if err := socket.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		if err := c.socket.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			c.fail()
 		}
-		if _, err := socket.Write(bytes); err != nil {
+		if _, err := c.socket.Write(bytes); err != nil {
 			c.fail()
 		}
 		if last {
 			c.answer()
 		}
 		// Afterwards turns write without a deadline: they do not wait.
-		if err := socket.SetWriteDeadline(time.Time{}); err != nil {
+		if err := c.socket.SetWriteDeadline(time.Time{}); err != nil {
 			c.fail()
 		}
 		items, ok := c.out.take()
@@ -493,13 +573,8 @@ func (c *conn) fail() {
 	c.cancel()
 }
 
-// answer waits for the client's answer to a close frame, but not for long. The reader goes on with this deadline, which
-// any goroutine may set.
-func (c *conn) answer() {
-	if err := c.socket.NetConn().SetReadDeadline(time.Now().Add(byeTimeout)); err != nil {
-		c.cancel()
-	}
-}
+// answer waits for the client's answer to a close frame, but not for long.
+func (c *conn) answer() { time.AfterFunc(byeTimeout, c.cancel) }
 
 // encode returns messages as they are sent, and whether the last one is a close frame. It uses the buffer, and returns that
 // too, if it is fit for being used again.
@@ -526,7 +601,7 @@ func (c *conn) encode(buffer []byte, items []item) (bytes, spare []byte, last bo
 		c.edge.opts.Metrics.merge(len(it.more))
 		for _, payload := range it.whole() {
 			whole := c.dialect.Append(nil, address, it.kind, payload)
-			buffer = appendMessage(buffer, whole, c.deflate)
+			buffer = appendMessage(buffer, whole, c.in.deflate)
 		}
 	}
 	if cap(buffer) <= maxSpare {

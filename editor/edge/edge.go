@@ -9,16 +9,15 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -66,7 +65,9 @@ type Edge struct {
 	ctx         context.Context //nolint:containedctx // Its end is the edge's.
 	cancel      context.CancelFunc
 	links       links
+	poller      *poller
 	wait        sync.WaitGroup
+	live        sync.WaitGroup // Connections.
 	upgrader    websocket.Upgrader
 	connections atomic.Int64
 	draining    atomic.Bool
@@ -75,17 +76,17 @@ type Edge struct {
 
 	mu    sync.Mutex
 	rooms map[string]*room
-	conns map[*conn]struct{}
+	conns map[uint64]*conn
 }
 
-// New returns an edge. Close ends it.
-func New(opts Options) *Edge {
+// New returns an edge. Close ends it. It fails when the system has no descriptors left.
+func New(opts Options) (*Edge, error) {
 	if opts.Guard == nil {
 		opts.Guard = auth.Open()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Edge{
-		opts: opts, ctx: ctx, cancel: cancel, rooms: map[string]*room{}, conns: map[*conn]struct{}{},
+		opts: opts, ctx: ctx, cancel: cancel, rooms: map[string]*room{}, conns: map[uint64]*conn{},
 		links: links{ctx: ctx, opts: &opts, byID: map[v1alpha1.ShardMember]*link{}},
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: writeTimeout, ReadBufferSize: 1024, WriteBufferSize: 4096,
@@ -94,13 +95,19 @@ func New(opts Options) *Edge {
 			CheckOrigin: func(*http.Request) bool { return true },
 		},
 	}
+	var err error
+	if e.poller, err = newPoller(func(id uint64) { e.readable([]uint64{id}) }); err != nil {
+		cancel()
+		return nil, err
+	}
+	e.wait.Go(func() { e.poller.run(e.readable) })
 	for range runtime.GOMAXPROCS(0) {
 		l := newLane()
 		e.lanes = append(e.lanes, l)
 		e.wait.Go(func() { l.run(ctx) })
 	}
 	e.wait.Go(e.keepalive)
-	return e
+	return e, nil
 }
 
 // Connections returns the number of connected clients.
@@ -139,6 +146,11 @@ func (e *Edge) Close() {
 	e.mu.Lock()
 	e.cancel()
 	e.mu.Unlock()
+	for _, c := range e.connected() {
+		c.cancel()
+	}
+	e.live.Wait()
+	_ = e.poller.close()
 	e.wait.Wait()
 	e.links.wait.Wait()
 }
@@ -147,7 +159,7 @@ func (e *Edge) connected() []*conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := make([]*conn, 0, len(e.conns))
-	for c := range e.conns {
+	for _, c := range e.conns {
 		out = append(out, c)
 	}
 	return out
@@ -174,8 +186,10 @@ func (e *Edge) keepalive() {
 		case <-e.ctx.Done():
 			return
 		}
+		now := time.Now()
 		for _, c := range e.connected() {
-			if c.slot == turn {
+			c.check(now)
+			if int(c.id%keepalives) == turn {
 				c.keepalive()
 			}
 		}
@@ -222,27 +236,18 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		// The upgrader has agreed to compression with whoever offered it.
 		deflate := strings.Contains(strings.Join(r.Header["Sec-Websocket-Extensions"], ","), "permessage-deflate")
-		e.serve(socket, dialect, name, e.opts.Guard.Token(r), deflate)
+		e.serve(socket.NetConn(), dialect, name, e.opts.Guard.Token(r), deflate)
 	}
 }
 
-// serve serves one connection until it ends, in a goroutine of its own: while the handler runs, net/http keeps the request
-// and its buffers, which are more than an idle connection needs.
-func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, token string, deflate bool) {
-	transport, ok := socket.NetConn().(syscall.Conn)
-	if !ok {
-		panic(fmt.Sprintf("edge: a %T is no socket", socket.NetConn()))
-	}
-	raw, err := transport.SyscallConn()
+// serve serves one connection. It returns at once: while the handler runs, net/http keeps the request and its buffers,
+// which are more than an idle connection needs.
+func (e *Edge) serve(socket net.Conn, dialect protocol.Dialect, name, token string, deflate bool) {
+	c, err := e.newConn(socket, dialect, token, deflate)
 	if err != nil {
+		e.opts.Logger.Error("A connection cannot be served", "error", err)
 		_ = socket.Close()
 		return
-	}
-	ctx, cancel := context.WithCancel(e.ctx)
-	id := e.served.Add(1)
-	c := &conn{
-		edge: e, socket: socket, dialect: dialect, ctx: ctx, cancel: cancel, token: token, slot: int(id % keepalives),
-		log: e.opts.Logger.With("connection", id), raw: raw, lane: e.lanes[id%uint64(len(e.lanes))], deflate: deflate,
 	}
 	if dialect == protocol.YWebsocket {
 		c.lane = e.lane(name)
@@ -250,22 +255,36 @@ func (e *Edge) serve(socket *websocket.Conn, dialect protocol.Dialect, name, tok
 	e.mu.Lock()
 	if e.Draining() {
 		e.mu.Unlock()
-		cancel()
 		_ = socket.Close()
 		return
 	}
-	e.conns[c] = struct{}{}
+	e.conns[c.id] = c
+	e.live.Add(1)
+	e.mu.Unlock()
 	e.connections.Add(1)
 	e.opts.Metrics.connected(dialect, 1)
-	e.wait.Go(func() {
-		c.serve(name)
-		e.opts.Metrics.connected(dialect, -1)
-		e.connections.Add(-1)
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.conns, c)
-	})
+	go c.begin(name) // It belongs to live, as all that read the connection.
+}
+
+// readable reads connections that have something to say.
+func (e *Edge) readable(ids []uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		if c := e.conns[id]; c != nil {
+			go c.read() // As above.
+		}
+	}
+}
+
+// ended forgets a connection.
+func (e *Edge) ended(c *conn) {
+	e.mu.Lock()
+	delete(e.conns, c.id)
 	e.mu.Unlock()
+	e.opts.Metrics.connected(c.dialect, -1)
+	e.connections.Add(-1)
+	e.live.Done()
 }
 
 // join brings a member into a document's room. It returns nil when nobody is accepted anymore.

@@ -89,7 +89,7 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 	}
 	it := item{to: to, kind: m.kind, payload: m.payload, presences: m.presences}
 	if to != nil {
-		it.frame = m.frame(to.conn.dialect, to.address, to.conn.deflate)
+		it.frame = m.frame(to.conn.dialect, to.address, to.conn.in.deflate)
 	}
 	return o.push(it), true
 }

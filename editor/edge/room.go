@@ -437,14 +437,14 @@ func (r *room) count() {
 }
 
 // update takes a member's change. It waits while too much is not acknowledged, so that its caller does not read on, and
-// returns false if ctx ends before there is room. A reply to SyncStep1 mostly repeats what everybody knows: the owner
+// returns false if stop is closed before there is room. A reply to SyncStep1 mostly repeats what everybody knows: the owner
 // decides whether the others need it.
-func (r *room) update(ctx context.Context, m *member, update []byte, reply bool, done fate) bool {
+func (r *room) update(stop <-chan struct{}, m *member, update []byte, reply bool, done fate) bool {
 	f := &peer.Frame{Kind: peer.Update, Text: m.origin + "\x00" + m.user, Parts: [][]byte{update}}
 	if reply {
 		f.Parts = append(f.Parts, []byte{1})
 	}
-	return r.post(ctx, f, done, func() {
+	return r.post(stop, f, done, func() {
 		if !reply {
 			r.change(update, m)
 		}
@@ -452,17 +452,17 @@ func (r *room) update(ctx context.Context, m *member, update []byte, reply bool,
 }
 
 // check asks whether the owner has all of an update. It waits as update does.
-func (r *room) check(ctx context.Context, update []byte, done fate) bool {
-	return r.post(ctx, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
+func (r *room) check(stop <-chan struct{}, update []byte, done fate) bool {
+	return r.post(stop, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
 }
 
 // evict asks the owner to close the document for everybody. It waits as update does.
-func (r *room) evict(ctx context.Context, done fate) bool {
-	return r.post(ctx, &peer.Frame{Kind: peer.Evict}, done, func() {})
+func (r *room) evict(stop <-chan struct{}, done fate) bool {
+	return r.post(stop, &peer.Frame{Kind: peer.Evict}, done, func() {})
 }
 
 // post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
-func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) bool {
+func (r *room) post(stop <-chan struct{}, f *peer.Frame, done fate, then func()) bool {
 	for {
 		r.mu.Lock()
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
@@ -472,7 +472,7 @@ func (r *room) post(ctx context.Context, f *peer.Frame, done fate, then func()) 
 		r.mu.Unlock()
 		select {
 		case <-space:
-		case <-ctx.Done():
+		case <-stop:
 			return false
 		}
 	}

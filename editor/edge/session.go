@@ -113,7 +113,7 @@ func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if err := crdt.ValidateUpdate(update); err != nil {
 		return &RefusedError{document.Malformed}
 	}
-	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx, s.member, update, false, done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx.Done(), s.member, update, false, done) })
 }
 
 // wait asks the owner for something and waits for the answer.
@@ -147,7 +147,7 @@ func (e *Edge) Evict(ctx context.Context, document string) error {
 		return err
 	}
 	defer s.Close()
-	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx, done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx.Done(), done) })
 }
 
 // Changes has a value when the document was changed by others since the last one was taken.

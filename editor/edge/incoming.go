@@ -1,0 +1,209 @@
+package edge
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/gorilla/websocket"
+)
+
+// frameError says what is wrong with a client's frames: the code is for the close frame.
+type frameError struct {
+	code   int
+	reason string
+}
+
+func (e *frameError) Error() string { return e.reason }
+
+func malformed(reason string) error { return &frameError{websocket.CloseProtocolError, reason} }
+
+var errTooBig = &frameError{
+	websocket.CloseMessageTooBig, fmt.Sprintf("a message may have at most %d bytes", readLimit),
+}
+
+// incoming makes messages of the bytes of a client, as RFC 6455, section 5, and RFC 7692 have them. It holds nothing
+// between two messages, so that it costs an idle connection nothing.
+type incoming struct {
+	// deflate says that messages may be compressed.
+	deflate bool
+	// partial is the beginning of a frame whose end has not arrived.
+	partial []byte
+	// message is what earlier frames of a message brought; kind is its kind, 0 if no message has begun, and compressed what
+	// its first frame said.
+	message    []byte
+	kind       byte
+	compressed bool
+	// broken says that a frame was malformed: nobody knows where the next one begins.
+	broken bool
+}
+
+const (
+	continuation  = 0
+	maskBit       = 0x80
+	reservedBits  = 0x30
+	maxControl    = 125
+	largestHeader = 14
+)
+
+// header is a frame's. size is its own size, length that of the payload.
+type header struct {
+	final, compressed bool
+	opcode            byte
+	mask              [4]byte
+	size, length      int
+}
+
+// parseHeader reads a header. It returns false if data does not have all of it.
+func parseHeader(data []byte) (h header, whole bool, err error) {
+	if len(data) < 2 {
+		return h, false, nil
+	}
+	h = header{final: data[0]&finalBit != 0, compressed: data[0]&compressedBit != 0, opcode: data[0] & 0xf}
+	length, size := uint64(data[1]&^maskBit), 2
+	switch length {
+	case 126:
+		size = 4
+	case 127:
+		size = 10
+	}
+	if data[0]&reservedBits != 0 {
+		return h, false, malformed("reserved bits are set")
+	}
+	if data[1]&maskBit == 0 {
+		return h, false, malformed("frames of clients must be masked")
+	}
+	if len(data) < size+4 {
+		return h, false, nil
+	}
+	switch size {
+	case 4:
+		length = uint64(binary.BigEndian.Uint16(data[2:]))
+	case 10:
+		length = binary.BigEndian.Uint64(data[2:])
+	}
+	h.mask = [4]byte(data[size:])
+	switch control := h.opcode >= websocket.CloseMessage; {
+	case control && (h.opcode > websocket.PongMessage || !h.final || h.compressed || length > maxControl):
+		return h, false, malformed("a control frame that is none")
+	case !control && h.opcode > websocket.BinaryMessage:
+		return h, false, malformed("an unknown kind of frame")
+	case length > readLimit:
+		return h, false, errTooBig
+	}
+	h.size, h.length = size+4, int(length) //nolint:gosec // At most readLimit.
+	return h, true, nil
+}
+
+// feed takes bytes as they arrive, and calls take with each message, and with each control frame, that they complete.
+// The payload is take's own. Errors are a frameError, after which everything is skipped, or take's, after which nothing can
+// be fed.
+func (in *incoming) feed(data []byte, take func(opcode byte, payload []byte) error) error {
+	if in.broken {
+		return nil
+	}
+	err := in.parse(data, take)
+	if wrong := (*frameError)(nil); errors.As(err, &wrong) {
+		*in = incoming{broken: true}
+	}
+	return err
+}
+
+func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) error) error {
+	if len(in.partial) > 0 {
+		in.partial = append(in.partial, data...)
+		data = in.partial
+	}
+	for {
+		h, whole, err := parseHeader(data)
+		if err != nil {
+			return err
+		}
+		if !whole || len(data) < h.size+h.length {
+			break
+		}
+		payload := unmask(data[h.size:h.size+h.length], h.mask)
+		data = data[h.size+h.length:]
+		if err := in.frame(h, payload, take); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(data) == 0:
+		in.partial = nil
+	case len(in.partial) == 0 || len(data) < len(in.partial):
+		in.partial = bytes.Clone(data)
+	}
+	return nil
+}
+
+// frame takes a whole frame.
+func (in *incoming) frame(h header, payload []byte, take func(opcode byte, payload []byte) error) error {
+	switch {
+	case h.opcode >= websocket.CloseMessage:
+		return take(h.opcode, payload)
+	case (h.opcode == continuation) != (in.kind != 0), h.compressed && (!in.deflate || h.opcode == continuation):
+		return malformed("a frame out of order")
+	case len(in.message)+len(payload) > readLimit:
+		return errTooBig
+	case h.opcode != continuation:
+		in.kind, in.compressed = h.opcode, h.compressed
+	}
+	if !h.final {
+		in.message = append(in.message, payload...)
+		return nil
+	}
+	if len(in.message) > 0 {
+		payload = append(in.message, payload...)
+	}
+	kind, compressed := in.kind, in.compressed
+	in.message, in.kind, in.compressed = nil, 0, false
+	if compressed {
+		var err error
+		if payload, err = inflate(payload); err != nil {
+			return err
+		}
+	}
+	return take(kind, payload)
+}
+
+// unmask returns a copy of a payload without its mask.
+func unmask(payload []byte, mask [4]byte) []byte {
+	out := make([]byte, len(payload))
+	key := binary.LittleEndian.Uint32(mask[:])
+	wide := uint64(key)<<32 | uint64(key)
+	i := 0
+	for ; i+8 <= len(payload); i += 8 {
+		binary.LittleEndian.PutUint64(out[i:], binary.LittleEndian.Uint64(payload[i:])^wide)
+	}
+	for ; i < len(payload); i++ {
+		out[i] = payload[i] ^ mask[i&3]
+	}
+	return out
+}
+
+// blocks end a compressed message: the empty block that its sender has cut off, RFC 7692, section 7.2.2, and a last one.
+var blocks = []byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}
+
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+
+// inflate decompresses a message. What is on the wire may be a thousandth of what comes out of it.
+func inflate(payload []byte) ([]byte, error) {
+	reader, _ := inflaters.Get().(io.ReadCloser)
+	defer inflaters.Put(reader)
+	if resetter, ok := reader.(flate.Resetter); ok {
+		_ = resetter.Reset(io.MultiReader(bytes.NewReader(payload), bytes.NewReader(blocks)), nil) // It never fails.
+	}
+	out, err := io.ReadAll(io.LimitReader(reader, readLimit+1))
+	switch {
+	case len(out) > readLimit:
+		return nil, errTooBig
+	case err != nil:
+		return nil, &frameError{websocket.CloseInvalidFramePayloadData, "the compressed message is malformed"}
+	}
+	return out, nil
+}
