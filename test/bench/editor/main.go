@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -40,6 +41,7 @@ type options struct {
 	authors   int     // Clients of each document that type.
 	rate      float64 // Characters that each of them types in a second.
 	documents int     // Documents of the ramp's first step.
+	same      float64 // Delivered updates a second of the load that is the same for all.
 	settle    time.Duration
 	window    time.Duration
 
@@ -63,7 +65,7 @@ func standard() options {
 	return options{
 		editor: "bin/editor", servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
-		authors: 10, rate: 5, documents: 20, settle: 1500 * time.Millisecond, window: 5 * time.Second,
+		authors: 10, rate: 5, documents: 20, same: 17000, settle: 1500 * time.Millisecond, window: 5 * time.Second,
 		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
 		open: 300, openKeystrokes: 5000, joins: 15, figures: []string{typing, idling, documents, joining},
 	}
@@ -81,6 +83,7 @@ func main() {
 	flag.StringVar(&o.serverCPUs, "server-cpus", o.serverCPUs, "processors of the servers, as taskset writes them")
 	flag.StringVar(&o.loadCPUs, "load-cpus", o.loadCPUs, "processors of the stores (and, by taskset, of this program)")
 	flag.IntVar(&o.authors, "clients", o.authors, "clients of each document")
+	flag.Float64Var(&o.same, "same", o.same, "delivered updates a second of the load that is the same for all")
 	flag.DurationVar(&o.window, "window", o.window, "how long a step is measured")
 	flag.Parse()
 	o.systems, o.figures = strings.Split(only, ","), strings.Split(figures, ",")
@@ -102,6 +105,7 @@ type result struct {
 	steps     []step
 	why       string // What ended the ramp.
 	half      step
+	same      step
 	idle      []idle
 	rss       int // Memory right after the start.
 	document  int
@@ -197,6 +201,15 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 	err = fresh(typing, "half load", func(r *running) error {
 		var err error
 		out.half, err = loaded(ctx, r, o, max(out.peak().documents/2, 1), "half")
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	err = fresh(typing, "the same load for all", func(r *running) error {
+		var err error
+		each := float64(o.authors*(o.authors-1)) * o.rate
+		out.same, err = loaded(ctx, r, o, max(int(math.Round(o.same/each)), 1), "same")
 		return err
 	})
 	if err != nil {

@@ -50,14 +50,23 @@ func report(ctx context.Context, to io.Writer, all []result) error {
 	row("other programs on its processor", func(r result) string { return percent(r.peak().foreign) })
 	row("CPU s per 1,000 delivered there", func(r result) string { return seconds(r.peak(), r.peak().server) })
 	row("– of its stores", func(r result) string { return seconds(r.peak(), r.peak().stores) })
-	row("half load: delivered/s", func(r result) string { return fmt.Sprintf("%.0f", r.half.delivered) })
-	row("half load: propagation p50", func(r result) string { return milliseconds(r.half.p50) })
-	row("half load: propagation p95", func(r result) string { return milliseconds(r.half.p95) })
-	row("half load: propagation p99", func(r result) string { return milliseconds(r.half.p99) })
-	row("half load: the generator's own lateness p99", func(r result) string { return milliseconds(r.half.late) })
-	row("half load: other programs on its processor", func(r result) string { return percent(r.half.foreign) })
-	row("half load: CPU s per 1,000 delivered", func(r result) string { return seconds(r.half, r.half.server) })
-	row("– of its stores", func(r result) string { return seconds(r.half, r.half.stores) })
+	for _, load := range []struct {
+		name string
+		of   func(r result) step
+	}{
+		{"half load: ", func(r result) step { return r.half }},
+		{"the same load for all: ", func(r result) step { return r.same }},
+	} {
+		row(load.name+"delivered/s", func(r result) string { return fmt.Sprintf("%.0f", load.of(r).delivered) })
+		row(load.name+"propagation p50", func(r result) string { return milliseconds(load.of(r).p50) })
+		row(load.name+"propagation p95", func(r result) string { return milliseconds(load.of(r).p95) })
+		row(load.name+"propagation p99", func(r result) string { return milliseconds(load.of(r).p99) })
+		row(load.name+"the generator's own lateness p99", func(r result) string { return milliseconds(load.of(r).late) })
+		row(load.name+"its processor", func(r result) string { return percent(load.of(r).server) })
+		row(load.name+"other programs on its processor", func(r result) string { return percent(load.of(r).foreign) })
+		row(load.name+"CPU s per 1,000 delivered", func(r result) string { return seconds(load.of(r), load.of(r).server) })
+		row("– of its stores", func(r result) string { return seconds(load.of(r), load.of(r).stores) })
+	}
 	row("memory after the start", func(r result) string { return kilobytes(r.rss) })
 	for i := range maxIdle(all) {
 		row("memory per idle connection"+note(i), func(r result) string {
