@@ -38,12 +38,12 @@ type options struct {
 
 	serverCPUs, loadCPUs string
 
-	authors   int     // Clients of each document that type.
-	rate      float64 // Characters that each of them types in a second.
-	documents int     // Documents of the ramp's first step.
-	same      float64 // Delivered updates a second of the load that is the same for all.
-	settle    time.Duration
-	window    time.Duration
+	authors int     // Clients of each document that type.
+	rate    float64 // Characters that each of them types in a second.
+	// Delivered updates a second of the ramp's first step, and of the load that is the same for all.
+	first, same float64
+	settle      time.Duration
+	window      time.Duration
 
 	idle            []int // Numbers of idle connections.
 	idlePerDocument int
@@ -65,10 +65,16 @@ func standard() options {
 	return options{
 		editor: "bin/editor", servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
-		authors: 10, rate: 5, documents: 20, same: 17000, settle: 1500 * time.Millisecond, window: 5 * time.Second,
+		authors: 10, rate: 5, first: 9000, same: 17000, settle: 1500 * time.Millisecond, window: 5 * time.Second,
 		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
 		open: 300, openKeystrokes: 5000, joins: 15, figures: []string{typing, idling, documents, joining},
 	}
+}
+
+// documentsFor is how many documents it takes for a number of delivered updates a second.
+func (o options) documentsFor(delivered float64) int {
+	each := float64(o.authors*(o.authors-1)) * o.rate
+	return max(int(math.Round(delivered/each)), 1)
 }
 
 func main() {
@@ -208,8 +214,7 @@ func measure(ctx context.Context, s system, o options, page, paper typed) (resul
 	}
 	err = fresh(typing, "the same load for all", func(r *running) error {
 		var err error
-		each := float64(o.authors*(o.authors-1)) * o.rate
-		out.same, err = loaded(ctx, r, o, max(int(math.Round(o.same/each)), 1), "same")
+		out.same, err = loaded(ctx, r, o, o.documentsFor(o.same), "same")
 		return err
 	})
 	if err != nil {

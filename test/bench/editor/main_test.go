@@ -40,7 +40,7 @@ func small(t *testing.T) options {
 	o.editor = program
 	o.trace, o.scratch = "../crdt/testdata/automerge-paper.trace.gz", t.TempDir()
 	o.serverCPUs, o.loadCPUs = "", ""
-	o.authors, o.documents, o.rate = 4, 2, 10
+	o.authors, o.rate, o.first, o.same = 4, 10, 240, 240
 	o.settle, o.window, o.idleSettle = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
 	o.idle, o.idlePerDocument = []int{20}, 5
 	o.open, o.openKeystrokes, o.joins = 3, 500, 3

@@ -112,7 +112,7 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 	l := newLoad(r, o.authors, o.rate)
 	defer l.close()
 	var steps []step
-	for documents := o.documents; ; {
+	for documents := o.documentsFor(o.first); ; {
 		if err := l.resize(ctx, documents); err != nil {
 			if len(steps) > 0 && ctx.Err() == nil {
 				return steps, fmt.Sprintf("clients could not connect: %v", err), nil
