@@ -105,7 +105,7 @@ export async function editor ({ limits = ['--operations-per-second=10000', '--op
       const cluster = flags.some(flag => flag.startsWith('--shardmap-file'))
       it.process = run(process.env.EDITOR, [
         ...(cluster ? [] : ['--data', it.data]), '--listen', it.address, '--internal-listen', internal, ...limits, ...flags
-      ])
+      ], { env: { ...process.env, GORACE: 'atexit_sleep_ms=10' } }) // Instead of a second.
       const ready = () => fetch(it.internal + '/readyz').then(({ ok }) => ok, () => false)
       await until('an editor to be ready', async () => it.process.code !== undefined || await ready(),
         () => it.process.log.slice(-2000))

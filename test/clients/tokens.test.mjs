@@ -11,9 +11,9 @@ const server = await editor({
   flags: ['--auth-secret-dir', keys, '--allowed-origins', origin, '--insecure-cookies']
 })
 
-// Tokens are good for ten seconds longer than they say: clocks differ.
-const short = { seconds: -7 }
-const shortLife = 3500
+// Tokens are good for ten seconds longer than they say, because clocks differ.
+const short = { seconds: 0 }
+const shortLife = 10_000
 
 let users = 0
 const newUser = () => `user-${++users}`
