@@ -108,6 +108,11 @@ func (k *client) take(m protocol.Message) error {
 		if err != nil {
 			return err
 		}
+		if k.access < auth.Comment {
+			// Others do not see who may only read. Providers reconnect when they hear nothing, not even of themselves.
+			k.send(presence(presences))
+			return nil
+		}
 		k.room.awareness(k.member, presences)
 	case protocol.QueryAwareness:
 		k.room.queryAwareness(k.member)
@@ -147,7 +152,9 @@ func (k *client) change(m protocol.Message) error {
 			return nil
 		}
 	default:
-		k.tell(protocol.Denied, []byte("you may only read this document: the change was not taken"))
+		if k.conn.dialect == protocol.YWebsocket { // Hocuspocus's provider takes it for the end of the document.
+			k.tell(protocol.Denied, []byte("you may only read this document: the change was not taken"))
+		}
 		k.tell(protocol.SyncStatus, protocol.NotSaved)
 		return nil
 	}

@@ -566,6 +566,8 @@ func (r *room) awareness(m *member, presences []protocol.Presence) {
 	changed, stale := r.presence.Apply(presences, m)
 	if len(stale) > 0 {
 		m.send(presence(stale))
+		// Who hears that it has left comes back with a higher clock; Hocuspocus's provider 4 tells so only when asked.
+		m.send(message{kind: protocol.QueryAwareness})
 	}
 	r.announce(changed)
 }
