@@ -126,8 +126,9 @@ type Document struct {
 	retry  []*operation
 	timer  *time.Timer
 	closed bool
-	// hot says that operations are published to the store's feed, broken that the content cannot be trusted.
-	hot, broken bool
+	// hot says that operations are published to the store's feed, feedless that it does not work, broken that the content
+	// cannot be trusted.
+	hot, feedless, broken bool
 
 	// snapshot is the last operation that a stored snapshot contains, bytes about what the document takes when encoded.
 	snapshot     int64
@@ -387,10 +388,18 @@ func (a *Attachment) Following(follows bool) {
 	a.following = follows && d.hot && d.attached(a)
 }
 
-// fanOut turns to the feed when there are many participants, and back when there are half as many.
+// Feed says whether the store's feed works: while it does not, all participants are told of updates directly.
+func (d *Document) Feed(works bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.feedless = !works
+	d.fanOut()
+}
+
+// fanOut turns to the feed when there are many participants, and back when there are half as many, or it does not work.
 func (d *Document) fanOut() {
 	n := len(d.sinks)
-	hot := d.opts.FanOut > 0 && (n >= d.opts.FanOut || d.hot && 2*n > d.opts.FanOut)
+	hot := d.opts.FanOut > 0 && !d.feedless && (n >= d.opts.FanOut || d.hot && 2*n > d.opts.FanOut)
 	if hot == d.hot {
 		return
 	}

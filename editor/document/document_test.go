@@ -371,6 +371,31 @@ func TestAMessageIsHandedToTheOthersAndNotKept(t *testing.T) {
 	}
 }
 
+func TestParticipantsAreToldDirectlyWhileTheFeedDoesNotWork(t *testing.T) {
+	g := &gate{}
+	d, from, other, a := open(t, g, func(o *Options) { o.FanOut = 2 })
+	p := newTypist(1)
+	for following := range d.sinks {
+		following.Following(true)
+	}
+	a.Update(1, Author{}, p.insert(t, "x"), false)
+	if !from.follow || other.updates != 0 {
+		t.Fatalf("the feed is not followed: %t, %d updates", from.follow, other.updates)
+	}
+	d.Feed(false)
+	if from.follow || other.follow {
+		t.Fatal("not everybody is asked to leave the feed")
+	}
+	a.Update(2, Author{}, p.insert(t, "y"), false)
+	if other.updates != 1 || g.entries[1].Publish {
+		t.Fatalf("told of %d updates, published: %t", other.updates, g.entries[1].Publish)
+	}
+	d.Feed(true)
+	if !from.follow || !other.follow {
+		t.Fatal("not everybody is asked to follow the feed again")
+	}
+}
+
 func TestManyParticipantsFollowTheFeed(t *testing.T) {
 	g := &gate{}
 	d, from, other, a := open(t, g, func(o *Options) { o.FanOut = 3 })

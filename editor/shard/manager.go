@@ -82,7 +82,8 @@ type owned struct {
 	mu        sync.Mutex
 	shard     storage.Shard
 	documents map[string]*opening
-	closed    bool
+	// feedless says that the store's feed does not work.
+	feedless, closed bool
 }
 
 // opening is a document that is open or being opened.
@@ -235,6 +236,9 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	if f, ok := shard.(storage.Finder); ok {
 		f.OnOutdated(func(name string) { m.wait.Go(func() { o.reload(name) }) })
 	}
+	if p, ok := shard.(storage.Publisher); ok {
+		p.OnPublishing(o.feed)
+	}
 	o.mu.Lock()
 	o.shard = shard
 	o.mu.Unlock()
@@ -323,6 +327,18 @@ func (o *owned) reload(name string) {
 	if d.document != nil {
 		d.document.Close()
 		o.forget(name, d.document)
+	}
+}
+
+// feed tells the documents whether the store's feed works.
+func (o *owned) feed(works bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.feedless = !works
+	for _, d := range o.documents {
+		if d.document != nil {
+			d.document.Feed(works)
+		}
 	}
 }
 
@@ -446,6 +462,7 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 		}
 	} else {
 		d.document = opened
+		opened.Feed(!o.feedless)
 		select {
 		case m.opened <- struct{}{}:
 		default:

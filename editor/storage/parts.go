@@ -31,6 +31,14 @@ type Unloader interface {
 	Unload(document string)
 }
 
+// Publisher is implemented by shards of a Feed.
+type Publisher interface {
+	// OnPublishing calls changed, in order, with false when operations are not published anymore, and with true when they
+	// are again; first with false, before it returns, if they are not now. changed must not call the shard. OnPublishing
+	// must be called once at most.
+	OnPublishing(changed func(works bool))
+}
+
 // Feed is implemented by stores that tell any number of processes of operations whose entries say Publish. It is for
 // documents with so many readers that telling them one by one would cost their owner too much.
 type Feed interface {

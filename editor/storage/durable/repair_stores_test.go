@@ -343,9 +343,18 @@ func TestPublishedOperationsReachAllSubscribers(t *testing.T) {
 		await(t, "the operation to be published", func() bool { return has(i, 1) })
 	}
 	stops[2]()
+	turns := make(chan bool, 10)
+	publisher, ok := first.shard.(storage.Publisher)
+	if !ok {
+		t.Fatal("the shard does not say whether it publishes")
+	}
+	publisher.OnPublishing(func(works bool) { turns <- works })
 	before := losses(0)
 	s.redis.Kill()
 	publish(2) // PostgreSQL takes it.
+	if works := <-turns; works {
+		t.Error("first it is said to publish")
+	}
 	s.redis.Start()
 	await(t, "the subscribers to be told of the loss", func() bool { return losses(0) > before && losses(1) > 0 })
 	before = losses(0)
@@ -353,6 +362,9 @@ func TestPublishedOperationsReachAllSubscribers(t *testing.T) {
 	await(t, "the operation to be published, or a loss", func() bool { return has(0, 3) || losses(0) > before })
 	publish(4)
 	await(t, "the operation to be published", func() bool { return has(0, 4) && has(1, 4) })
+	if works := <-turns; !works {
+		t.Error("it is not said to publish again")
+	}
 	if has(2, 4) {
 		t.Error("a subscription that was stopped was told")
 	}

@@ -50,8 +50,10 @@ type shard struct {
 	fenced     chan struct{}
 	// flushed is closed when nothing is taken anymore and PostgreSQL has everything.
 	flushed chan struct{}
-	// redisDown makes the drainer hurry.
-	redisDown atomic.Bool
+	// redisDown makes the drainer hurry. turns guards its changes, and onPublishing, which is told of them.
+	redisDown    atomic.Bool
+	turns        sync.Mutex
+	onPublishing func(works bool)
 	// synced says that the log is fenced and that what former owners left in it is in PostgreSQL. Nothing is appended
 	// to it or trimmed from it before.
 	synced atomic.Bool
@@ -89,9 +91,10 @@ type shard struct {
 }
 
 var (
-	_ storage.Leaver   = (*shard)(nil)
-	_ storage.Finder   = (*shard)(nil)
-	_ storage.Unloader = (*shard)(nil)
+	_ storage.Leaver    = (*shard)(nil)
+	_ storage.Finder    = (*shard)(nil)
+	_ storage.Unloader  = (*shard)(nil)
+	_ storage.Publisher = (*shard)(nil)
 )
 
 func newShard(store *Store, lease lease) *shard {
@@ -577,10 +580,25 @@ func (s *shard) syncAgain(ctx context.Context) bool {
 	return false
 }
 
+// OnPublishing implements storage.Publisher.
+func (s *shard) OnPublishing(changed func(works bool)) {
+	s.turns.Lock()
+	defer s.turns.Unlock()
+	s.onPublishing = changed
+	if s.redisDown.Load() {
+		changed(false)
+	}
+}
+
 // setRedisDown logs the change once.
 func (s *shard) setRedisDown(down bool, cause error) {
+	s.turns.Lock()
+	defer s.turns.Unlock()
 	if s.redisDown.Swap(down) == down {
 		return
+	}
+	if s.onPublishing != nil {
+		s.onPublishing(!down)
 	}
 	if down {
 		s.logger.Warn("The log in Redis cannot be used; writing to PostgreSQL directly", "error", cause)
