@@ -78,6 +78,7 @@ type CollabClusterSpec struct {
 // EditorSpec describes the editor pods.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.replicas) && has(self.autoscaling))",message="set either replicas or autoscaling, not both: the autoscaler would overwrite replicas"
+// +kubebuilder:validation:XValidation:rule="!has(self.webhook) || has(self.webhook.secretName) || (has(self.auth) && has(self.auth.secretName))",message="webhook needs secretName, its own or that of auth: the key webhook-secret of that Secret signs what the application is told"
 type EditorSpec struct {
 	// replicas is the number of editor pods, 2 by default. It is what the scale subresource reads and writes.
 	// Not allowed together with autoscaling.
@@ -109,6 +110,10 @@ type EditorSpec struct {
 	// limits bound what clients may ask of a pod.
 	// +optional
 	Limits *LimitsSpec `json:"limits,omitempty"`
+
+	// webhook is told which documents have changed, some seconds after their last change.
+	// +optional
+	Webhook *WebhookSpec `json:"webhook,omitempty"`
 
 	PodSpec `json:",inline"`
 }
@@ -155,6 +160,22 @@ type AuthSpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="permissionWebhookURL must be an absolute http or https URL"
 	PermissionWebhookURL string `json:"permissionWebhookURL,omitempty"`
+}
+
+// WebhookSpec says whom the editor pods tell which documents have changed. See docs/webhooks.md.
+type WebhookSpec struct {
+	// url is what the application is told by: POST requests, which it should answer with 204.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="url must be an absolute http or https URL"
+	URL string `json:"url"`
+
+	// secretName is a Secret of the same namespace whose key webhook-secret signs the requests (at least 32 bytes). By
+	// default it is that of auth.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
 }
 
 // Origin is a web page's origin: scheme, host and port. The host may begin with "*." for all its subdomains.

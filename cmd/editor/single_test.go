@@ -34,12 +34,12 @@ func freeAddress(t *testing.T) string {
 }
 
 // start runs a single process on the directory until the test ends or stop is called.
-func start(t *testing.T, data string) process {
+func start(t *testing.T, data string, flags ...string) process {
 	t.Helper()
 	address, internal := freeAddress(t), freeAddress(t)
-	c, err := parse([]string{
-		"--data=" + data, "--listen=" + address, "--internal-listen=" + internal, "--drain-over=10ms", "--shards=16",
-	}, func(string) string { return "" })
+	c, err := parse(append(flags,
+		"--data="+data, "--listen="+address, "--internal-listen="+internal, "--drain-over=10ms", "--shards=16",
+	), func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

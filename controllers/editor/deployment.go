@@ -29,7 +29,10 @@ const (
 	postgresPath = "/etc/collab/postgres"
 	sessionPath  = "/etc/collab/session"
 	authPath     = "/etc/collab/auth"
+	webhookPath  = "/etc/collab/webhook"
 	peerPath     = "/etc/collab/peer"
+	// webhookSecretKey is the key of the application's Secret that signs webhooks.
+	webhookSecretKey = "webhook-secret"
 	// postgresPasswordKey is the key of the PostgreSQL credentials Secret that editor pods may see.
 	postgresPasswordKey = "collab-password"
 	postgresPort        = 5432
@@ -84,6 +87,9 @@ func podSpec(cluster *v1alpha1.CollabCluster, images child.Images) *applycorev1.
 			// Whatever keys the application's Secret has: the editor says which one it misses.
 			spec.WithVolumes(secretVolume("auth", auth.SecretName))
 		}
+	}
+	if webhook := webhookOf(cluster); webhook != nil && webhook.SecretName != "" {
+		spec.WithVolumes(secretVolume("webhook", webhook.SecretName, webhookSecretKey))
 	}
 	if len(chosen.NodeSelector) > 0 {
 		spec.WithNodeSelector(child.NodeSelector(chosen.NodeSelector))
@@ -145,6 +151,10 @@ func container(cluster *v1alpha1.CollabCluster, image string) *applycorev1.Conta
 				applycorev1.VolumeMount().WithName("auth").WithMountPath(authPath).WithReadOnly(true))
 		}
 	}
+	if webhook := webhookOf(cluster); webhook != nil && webhook.SecretName != "" {
+		container.WithVolumeMounts(
+			applycorev1.VolumeMount().WithName("webhook").WithMountPath(webhookPath).WithReadOnly(true))
+	}
 	if chosen.Resources != nil {
 		if limit, set := chosen.Resources.Limits[corev1.ResourceMemory]; set {
 			// A tenth is left for what Go's runtime does not count; near the limit it collects instead of being killed.
@@ -170,6 +180,7 @@ func arguments(cluster *v1alpha1.CollabCluster) []string {
 		"--shards=" + strconv.Itoa(int(Shards(cluster))),
 	}
 	arguments = append(arguments, authArguments(authOf(cluster))...)
+	arguments = append(arguments, webhookArguments(webhookOf(cluster))...)
 	arguments = append(arguments, limitArguments(cluster)...)
 	slices.Sort(arguments)
 	return arguments
@@ -206,6 +217,25 @@ func authArguments(auth *v1alpha1.AuthSpec) []string {
 	}
 	set("allowed-origins", strings.Join(origins, ","))
 	return arguments
+}
+
+// webhookOf is what the spec says of the change webhook, nil if nothing.
+func webhookOf(cluster *v1alpha1.CollabCluster) *v1alpha1.WebhookSpec {
+	if cluster.Spec.Editor == nil {
+		return nil
+	}
+	return cluster.Spec.Editor.Webhook
+}
+
+func webhookArguments(webhook *v1alpha1.WebhookSpec) []string {
+	if webhook == nil {
+		return nil
+	}
+	path := authPath
+	if webhook.SecretName != "" {
+		path = webhookPath
+	}
+	return []string{"--webhook-secret-file=" + path + "/" + webhookSecretKey, "--webhook-url=" + webhook.URL}
 }
 
 // limitArguments are the flags of what the spec limits; the editor has the defaults.

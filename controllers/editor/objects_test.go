@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -50,7 +51,8 @@ func everythingChosen(spec *v1alpha1.CollabClusterSpec) {
 			AllowedOrigins:       []v1alpha1.Origin{"https://app.example.com", "https://*.example.org"},
 			PermissionWebhookURL: "https://app.example.com/permissions",
 		},
-		Limits: &v1alpha1.LimitsSpec{OperationsPerSecond: &fifty, DocumentMegabytes: &fifty},
+		Webhook: &v1alpha1.WebhookSpec{URL: "https://app.example.com/changes", SecretName: "application-hooks"},
+		Limits:  &v1alpha1.LimitsSpec{OperationsPerSecond: &fifty, DocumentMegabytes: &fifty},
 		PodSpec: v1alpha1.PodSpec{
 			Image:             "other:1",
 			NodeSelector:      map[string]v1alpha1.LabelValue{"pool": "editors", "arch": "any"},
@@ -154,6 +156,52 @@ func TestPodsSeeOnlyTheSecretKeysTheyNeed(t *testing.T) {
 			t.Errorf("of %s the pods see %v", volume.Secret.SecretName, keys)
 		}
 	}
+}
+
+func TestChangesAreSignedWithAKeyThatThePodsSee(t *testing.T) {
+	for name, c := range map[string]struct{ secretName, want string }{
+		"its own Secret": {"hooks", "hooks"}, "that of auth": {"", "tokens"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := renderedDeployment(t, newCluster(func(spec *v1alpha1.CollabClusterSpec) {
+				spec.Editor = &v1alpha1.EditorSpec{
+					Auth:    &v1alpha1.AuthSpec{SecretName: "tokens"},
+					Webhook: &v1alpha1.WebhookSpec{URL: "https://app.example.com", SecretName: c.secretName},
+				}
+			})).Spec.Template.Spec
+			editor := template.Containers[0]
+			if !slices.Contains(editor.Args, "--webhook-url=https://app.example.com") {
+				t.Errorf("the flags are %q", editor.Args)
+			}
+			file := flagOf(editor.Args, "--webhook-secret-file=")
+			for _, mount := range editor.VolumeMounts {
+				if mount.MountPath != filepath.Dir(file) {
+					continue
+				}
+				volume := template.Volumes[slices.IndexFunc(template.Volumes,
+					func(v corev1.Volume) bool { return v.Name == mount.Name })]
+				shown := volume.Secret.Items == nil || slices.ContainsFunc(volume.Secret.Items,
+					func(item corev1.KeyToPath) bool {
+						return item.Key == "webhook-secret" && item.Path == filepath.Base(file)
+					})
+				if volume.Secret.SecretName != c.want || filepath.Base(file) != "webhook-secret" || !shown {
+					t.Errorf("%s is of %v", file, volume.Secret)
+				}
+				return
+			}
+			t.Errorf("nothing is mounted for %s", file)
+		})
+	}
+}
+
+// flagOf is the value of a flag.
+func flagOf(arguments []string, flag string) string {
+	for _, argument := range arguments {
+		if value, found := strings.CutPrefix(argument, flag); found {
+			return value
+		}
+	}
+	return ""
 }
 
 func TestNumbersOfTheSpec(t *testing.T) {

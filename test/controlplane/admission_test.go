@@ -56,6 +56,8 @@ func TestACollabClusterIsAccepted(t *testing.T) {
 		"with 1024 shards":        `sharding: {shards: 1024}`,
 		"with a parameter":        `postgres: {parameters: {work_mem: 8MB, pg_stat_statements.max: "500"}}`,
 		"with an image by digest": `editor: {image: "example.org/editor@sha256:0123"}`,
+		"with a webhook":          `editor: {webhook: {url: "http://app:3000/hooks", secretName: a}}`,
+		"with auth's secret":      `editor: {auth: {secretName: a}, webhook: {url: "https://app.example"}}`,
 		"with scaling policies": `editor: {autoscaling: {maxReplicas: 9, scaleDown: {stabilizationWindowSeconds: 0,
 			selectPolicy: Min, policies: [{type: Pods, value: 1, periodSeconds: 60}]}}}`,
 	} {
@@ -78,6 +80,9 @@ func TestABadCollabClusterIsRefusedWithWhatToChange(t *testing.T) {
 		"keys at no URL":       {`editor: {auth: {jwksURL: login.example.com}}`, "jwksURL must be an absolute http or https URL"},
 		"keys in a file":       {`editor: {auth: {jwksURL: "file:///keys"}}`, "jwksURL must be an absolute http or https URL"},
 		"a webhook nowhere":    {`editor: {auth: {secretName: a, permissionWebhookURL: ask}}`, "permissionWebhookURL must be"},
+		"unsigned changes":     {`editor: {webhook: {url: "https://a.example"}}`, "webhook needs secretName"},
+		"changes nowhere":      {`editor: {webhook: {url: "app:3000", secretName: a}}`, "url must be an absolute http or https URL"},
+		"changes at no URL":    {`editor: {webhook: {secretName: a}}`, "spec.editor.webhook.url: Required value"},
 		"an origin with path":  {`editor: {auth: {secretName: a, allowedOrigins: ["https://a.example/x"]}}`, "allowedOrigins[0]"},
 		"any origin":           {`editor: {auth: {secretName: a, allowedOrigins: ["*"]}}`, "allowedOrigins[0]"},
 		"an origin twice":      {`editor: {auth: {secretName: a, allowedOrigins: ["https://a.example", "https://a.example"]}}`, "Duplicate value"},

@@ -174,6 +174,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: terminationGracePeriodSeconds
       type:
         scalar: numeric
+    - name: webhook
+      type:
+        namedType: dev.collab.operator.api.v1alpha1.WebhookSpec
 - name: dev.collab.operator.api.v1alpha1.EditorStatus
   map:
     fields:
@@ -455,6 +458,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: dev.collab.operator.api.v1alpha1.SynchronousReplication
   scalar: string
+- name: dev.collab.operator.api.v1alpha1.WebhookSpec
+  map:
+    fields:
+    - name: secretName
+      type:
+        scalar: string
+    - name: url
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.ResourceList
   map:
     elementType:

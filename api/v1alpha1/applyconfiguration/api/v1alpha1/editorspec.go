@@ -25,7 +25,9 @@ type EditorSpecApplyConfiguration struct {
 	// them.
 	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
 	// limits bound what clients may ask of a pod.
-	Limits                    *LimitsSpecApplyConfiguration `json:"limits,omitempty"`
+	Limits *LimitsSpecApplyConfiguration `json:"limits,omitempty"`
+	// webhook is told which documents have changed, some seconds after their last change.
+	Webhook                   *WebhookSpecApplyConfiguration `json:"webhook,omitempty"`
 	PodSpecApplyConfiguration `json:""`
 }
 
@@ -80,6 +82,14 @@ func (b *EditorSpecApplyConfiguration) WithAuth(value *AuthSpecApplyConfiguratio
 // If called multiple times, the Limits field is set to the value of the last call.
 func (b *EditorSpecApplyConfiguration) WithLimits(value *LimitsSpecApplyConfiguration) *EditorSpecApplyConfiguration {
 	b.Limits = value
+	return b
+}
+
+// WithWebhook sets the Webhook field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Webhook field is set to the value of the last call.
+func (b *EditorSpecApplyConfiguration) WithWebhook(value *WebhookSpecApplyConfiguration) *EditorSpecApplyConfiguration {
+	b.Webhook = value
 	return b
 }
 
