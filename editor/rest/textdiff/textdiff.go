@@ -31,16 +31,20 @@ func Slices[T comparable](a, b []T) []Change {
 
 // Runes returns the changes that turn the text a into b.
 func Runes(a, b []rune) []Change {
+	steps := maxSteps
+	return runes(a, b, &steps)
+}
+
+func runes(a, b []rune, steps *int) []Change {
 	linesA, linesB := number(a, b)
 	if len(linesA.ids) == 1 && len(linesB.ids) == 1 {
-		return Slices(a, b)
+		return shifted(a, b, 0, 0, nil, steps)
 	}
-	steps := maxSteps
 	var out []Change
-	for _, c := range shifted(linesA.ids, linesB.ids, 0, 0, nil, &steps) {
+	for _, c := range shifted(linesA.ids, linesB.ids, 0, 0, nil, steps) {
 		fromA, toA := linesA.at[c.From], linesA.at[c.To]
 		fromB, toB := linesB.at[c.ByFrom], linesB.at[c.ByTo]
-		out = shifted(a[fromA:toA], b[fromB:toB], fromA, fromB, out, &steps)
+		out = shifted(a[fromA:toA], b[fromB:toB], fromA, fromB, out, steps)
 	}
 	return out
 }
@@ -152,8 +156,11 @@ func myers[T comparable](a, b []T, steps *int) []Change {
 	// best[k+limit+1] is how far along a the paths on diagonal k reach; trace keeps it for each number of edits.
 	best := make([]int32, 2*limit+3)
 	var trace [][]int32
-	for d := 0; d <= limit && *steps > 0; d++ {
+	for d := 0; d <= limit; d++ {
 		for k := -d; k <= d; k += 2 {
+			if *steps <= 0 {
+				return []Change{{0, n, 0, m}}
+			}
 			at := k + limit + 1
 			x := int(best[at-1]) + 1
 			if k == -d || k != d && best[at-1] < best[at+1] {
