@@ -220,7 +220,7 @@ func New(o Options) (*Guard, error) {
 	return g, nil
 }
 
-// secrets opens a file of secrets.
+// newWebhook returns who asks the application, with a file of secrets of its own.
 func (g *Guard) newWebhook(ctx context.Context) (*webhook, error) {
 	o := g.options.Webhook
 	secret, err := openSecretFile(o.SecretFile, g.options.Clock, g.options.Logger)
@@ -230,7 +230,7 @@ func (g *Guard) newWebhook(ctx context.Context) (*webhook, error) {
 	client := *g.options.HTTPClient
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &webhook{
-		options: *o, secret: secret, client: &client, clock: g.options.Clock, metrics: g.options.Metrics,
+		options: *o, secret: &SecretFile{secret}, client: &client, clock: g.options.Clock, metrics: g.options.Metrics,
 		calls: make(chan struct{}, maxWebhookCalls), known: map[WebhookRequest]*answer{}, recent: list.New(),
 		spawn: func(call func(context.Context)) { g.wait.Go(func() { call(ctx) }) },
 	}, nil

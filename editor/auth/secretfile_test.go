@@ -34,7 +34,11 @@ func TestWebhooksAreSignedWithTheFilesFirstSecret(t *testing.T) {
 		body := []byte(`{"a": 1}`)
 		signedBy := func(secret string) {
 			t.Helper()
-			header := file.Sign(body)
+			request, err := file.Request(t.Context(), "https://app.example", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			header := request.Header.Get(SignatureHeader)
 			if !VerifySignature([]byte(secret), header, body, time.Now(), time.Minute) {
 				t.Errorf("the signature %q is of another secret", header)
 			}

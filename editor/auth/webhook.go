@@ -53,7 +53,7 @@ type WebhookResponse struct {
 // webhook asks, and remembers answers. It is safe for concurrent use.
 type webhook struct {
 	options WebhookOptions
-	secret  *keyFile
+	secret  *SecretFile
 	client  *http.Client
 	clock   func() time.Time
 	metrics *Metrics
@@ -148,12 +148,10 @@ func (w *webhook) call(ctx context.Context, question WebhookRequest) (Access, er
 	if err != nil {
 		return None, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.options.URL, bytes.NewReader(body))
+	request, err := w.secret.Request(ctx, w.options.URL, body)
 	if err != nil {
 		return None, err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set(SignatureHeader, w.secret.signature(w.clock(), body))
 	response, err := w.client.Do(request)
 	if err != nil {
 		return None, err
@@ -188,11 +186,6 @@ func signature(secret []byte, seconds string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// signature is Sign's with the file's first secret.
-func (f *keyFile) signature(at time.Time, body []byte) string {
-	return Sign(f.all()[0].sign.([]byte), at, body)
-}
-
 // SecretFile is a file with secrets that sign webhooks, one a line and at least 32 bytes long, of which the first signs.
 // It is read again when it changes. It is safe for concurrent use.
 type SecretFile struct{ file *keyFile }
@@ -206,8 +199,17 @@ func OpenSecretFile(path string, log *slog.Logger) (*SecretFile, error) {
 	return &SecretFile{file}, nil
 }
 
-// Sign returns Sign's signature of a webhook's body, made now.
-func (f *SecretFile) Sign(body []byte) string { return f.file.signature(f.file.clock(), body) }
+// Request makes the request of a webhook: it posts the body, which is JSON, to the URL, signed now.
+func (f *SecretFile) Request(ctx context.Context, url string, body []byte) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "collab-editor")
+	request.Header.Set(SignatureHeader, Sign(f.file.all()[0].sign.([]byte), f.file.clock(), body))
+	return request, nil
+}
 
 // VerifySignature says, in constant time, whether Sign made a header for a body at most age ago: what a receiver written
 // in Go needs.

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,14 +54,11 @@ func newSender(address, secretFile string, o Options) (*sender, error) {
 // did, and what went wrong.
 func (s *sender) send(ctx context.Context, c change) (outcome, time.Duration, error) {
 	body, id := c.body()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	request, err := s.secret.Request(ctx, s.url, body)
 	if err != nil {
 		return refused, 0, err
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", "collab-editor")
 	request.Header.Set("Idempotency-Key", id)
-	request.Header.Set(auth.SignatureHeader, s.secret.Sign(body))
 	response, err := s.client.Do(request)
 	if err != nil {
 		return failed, 0, err
