@@ -125,7 +125,7 @@ func hostile() *rapid.Generator[render.Node] {
 	names := rapid.OneOf(rapid.SampledFrom([]string{
 		"doc", "paragraph", "heading", "blockquote", "codeBlock", "bulletList", "orderedList", "listItem", "taskList",
 		"taskItem", "horizontalRule", "table", "tableRow", "tableCell", "tableHeader", "hardBreak", "image", "mention",
-		"text", "script", "svg", "a", "p onclick=x", "\"><script>", "",
+		"blockGroup", "blockContainer", "bulletListItem", "numberedListItem", "checkListItem", "text", "script", "svg", "a", "p onclick=x", "\"><script>", "",
 	}), text())
 	values := rapid.OneOf(rapid.Map(text(), func(s string) any { return s }), rapid.SampledFrom([]any{
 		"javascript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,<script>",
@@ -161,7 +161,11 @@ func hostile() *rapid.Generator[render.Node] {
 		return n
 	}
 	return rapid.Custom(func(t *rapid.T) render.Node {
-		return render.Node{Type: "doc", Content: []render.Node{node(t, 5), node(t, 5)}}
+		content := []render.Node{node(t, 5), node(t, 5)}
+		if rapid.Bool().Draw(t, "of BlockNote") {
+			content = []render.Node{{Type: "blockGroup", Content: content}}
+		}
+		return render.Node{Type: "doc", Content: content}
 	})
 }
 

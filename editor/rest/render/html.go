@@ -10,7 +10,7 @@ import (
 // known here, and addresses are relative or http, https, mailto or tel, or are images themselves.
 func (n Node) HTML() string {
 	w := &htmlWriter{}
-	w.node(n, false)
+	w.node(n.arranged(), false)
 	return w.out.String()
 }
 

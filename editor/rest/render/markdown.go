@@ -12,7 +12,7 @@ const maxIndent = 24
 // Markdown returns the node as CommonMark with the tables, task lists and strikethrough of GitHub. All text is escaped:
 // whoever renders it sees the same text, and no HTML of the document's authors.
 func (n Node) Markdown() string {
-	lines := markdownBlocks([]Node{n}, 0)
+	lines := markdownBlocks([]Node{n.arranged()}, 0)
 	if len(lines) == 0 {
 		return ""
 	}
