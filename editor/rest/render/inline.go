@@ -58,7 +58,10 @@ func (s span) signs() []sign {
 
 // markdown returns the nodes' Markdown, on one line if it has to be, without white space around it.
 func (w inline) markdown(nodes []Node) string {
-	s := w.join(split(w.spans(nodes, nil)))
+	var shown spans
+	w.collect(nodes, &shown)
+	shown.end()
+	s := w.join(split(shown.done))
 	for {
 		// A break at the end of a paragraph is none.
 		before, ok := strings.CutSuffix(strings.TrimRight(s, " "), "\\\n")
@@ -75,47 +78,59 @@ func (w inline) markdown(nodes []Node) string {
 	return strings.Join(lines, "\n")
 }
 
-// spans appends what the nodes show, one span for neighbours of the same format.
-func (w inline) spans(nodes []Node, out []span) []span {
-	add := func(s span) {
-		if s.text == "" {
-			return
-		}
-		if n := len(out); n > 0 && !s.raw {
-			if out[n-1].as(s.text) == s {
-				out[n-1].text += s.text
-				return
-			}
-		}
-		out = append(out, s)
+// spans are what nodes show, one span for neighbours of the same format.
+type spans struct {
+	done []span
+	// last is the one that is being collected, and text what it has.
+	last span
+	text []byte
+}
+
+func (c *spans) add(s span) {
+	if s.text == "" {
+		return
 	}
+	if s.raw || s.as("") != c.last {
+		c.end()
+		c.last = s.as("")
+	}
+	c.text = append(c.text, s.text...)
+}
+
+func (c *spans) end() {
+	if len(c.text) > 0 {
+		c.done, c.text = append(c.done, c.last.as(string(c.text))), c.text[:0]
+	}
+}
+
+// collect adds what the nodes show.
+func (w inline) collect(nodes []Node, out *spans) {
 	for _, n := range nodes {
 		switch n.kind() {
 		case text:
 			on, href := n.marked()
-			add(span{
+			out.add(span{
 				text: oneLine(n.Text), code: on[code], href: href,
 				strong: on[strong], emphasis: on[emphasis], strike: on[strike],
 			})
 		case hardBreak:
 			if w.oneLine {
-				add(span{text: " "})
+				out.add(span{text: " "})
 			} else {
-				add(span{text: "\\\n", raw: true})
+				out.add(span{text: "\\\n", raw: true})
 			}
 		case image:
 			alt := oneLine(str(n.Attrs, "alt"))
 			if src := n.src(); src != "" {
-				add(span{text: "![" + w.escape(alt) + "](" + address(src) + ")", raw: true})
+				out.add(span{text: "![" + w.escape(alt) + "](" + address(src) + ")", raw: true})
 			} else {
-				add(span{text: alt})
+				out.add(span{text: alt})
 			}
 		default:
-			add(span{text: oneLine(n.label())})
-			out = w.spans(n.Content, out)
+			out.add(span{text: oneLine(n.label())})
+			w.collect(n.Content, out)
 		}
 	}
-	return out
 }
 
 // split puts the white space around formatted texts outside of them, where Markdown wants it.

@@ -53,6 +53,10 @@ func markdownBlocks(nodes []Node, depth int) []string {
 	return out
 }
 
+func hasInline(nodes []Node) bool {
+	return slices.ContainsFunc(nodes, func(n Node) bool { return n.kind().inline() })
+}
+
 func isList(k kind) bool { return k == bulletList || k == orderedList || k == taskList }
 
 func markdownParagraph(nodes []Node) []string {
@@ -65,7 +69,7 @@ func markdownParagraph(nodes []Node) []string {
 func markdownBlock(n Node, kind kind, depth int, other bool) []string {
 	switch kind {
 	case paragraph:
-		if slices.ContainsFunc(n.Content, func(child Node) bool { return child.kind().inline() }) {
+		if hasInline(n.Content) {
 			return markdownParagraph(n.Content)
 		}
 	case heading:
@@ -75,8 +79,8 @@ func markdownBlock(n Node, kind kind, depth int, other bool) []string {
 		}
 		return []string{strings.TrimRight(strings.Repeat("#", n.level())+" "+s, " ")}
 	case blockquote:
-		if lines := markdownBlocks(n.Content, depth+1); depth < maxIndent && len(lines) > 0 {
-			return indented("> ", "> ", lines)
+		if depth < maxIndent {
+			return indented("> ", "> ", markdownBlocks(n.Content, depth+1))
 		}
 	case codeBlock:
 		return markdownCode(n)
@@ -149,8 +153,11 @@ func withBox(lines []string, task Node) []string {
 	if len(lines) == 0 {
 		return []string{box}
 	}
-	first := task.Content[0]
-	if kind := first.kind(); (kind == paragraph || kind.inline()) && len(markdownBlocks([]Node{first}, 0)) > 0 {
+	first := task.Content[:1]
+	if first[0].kind() == paragraph && hasInline(first[0].Content) {
+		first = first[0].Content
+	}
+	if hasInline(first) && markdownParagraph(first) != nil {
 		return append([]string{box + " " + lines[0]}, lines[1:]...)
 	}
 	return append([]string{box, ""}, lines...)

@@ -1,6 +1,7 @@
 package render_test
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -61,6 +62,38 @@ func TestNodesAreShownToABoundedDepth(t *testing.T) {
 	parse(t, toHTML(t, n.Markdown()))
 	if len(n.PlainText()) == 0 || len(n.JSON()) == 0 {
 		t.Error("nothing is shown")
+	}
+}
+
+func TestWhatIsNestedIsShownOnce(t *testing.T) {
+	for _, names := range [][]string{
+		{"taskList", "taskItem", "paragraph"}, {"table", "tableRow", "tableCell"}, {"bulletList", "listItem"}, {"mention"},
+		{"blockquote"}, {"blockGroup", "blockContainer"},
+	} {
+		n := render.Node{Type: "text", Text: "x"}
+		for i := range 90 {
+			n = render.Node{Type: names[len(names)-1-i%len(names)], Content: []render.Node{n}}
+		}
+		n = render.Node{Type: "doc", Content: []render.Node{n}}
+		for _, got := range []string{n.Markdown(), textOfHTML(parse(t, n.HTML())), n.PlainText()} {
+			if strings.Count(strings.ReplaceAll(got, "[x]", ""), "x") != 1 {
+				t.Errorf("%v are shown as %q", names, got)
+			}
+		}
+	}
+}
+
+func TestALongLineOfManyFormatsIsShown(t *testing.T) {
+	const parts = 200_000 // Their square is more than anybody waits for.
+	line := render.Node{Type: "paragraph"}
+	for i := range parts {
+		mark := render.Mark{Type: "comment", Attrs: attrs("id", float64(i))}
+		line.Content = append(line.Content, render.Node{Type: "text", Text: "words\n", Marks: []render.Mark{mark}})
+	}
+	for _, got := range []string{line.Markdown(), line.HTML(), line.PlainText()} {
+		if strings.Count(got, "words") != parts {
+			t.Errorf("%d parts are shown", strings.Count(got, "words"))
+		}
 	}
 }
 
