@@ -599,6 +599,7 @@ func (c *conn) encode(buffer []byte, items []item) (bytes, spare []byte, last bo
 			address = it.to.address
 		}
 		c.edge.opts.Metrics.merge(len(it.more))
+		c.edge.opts.Metrics.drop(it.dropped)
 		for _, payload := range it.whole() {
 			whole := c.dialect.Append(nil, address, it.kind, payload)
 			buffer = appendMessage(buffer, whole, c.in.deflate)

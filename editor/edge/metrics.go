@@ -14,8 +14,8 @@ type Metrics struct {
 	connections      *prometheus.GaugeVec
 	messages, bytes  *prometheus.CounterVec
 	closes, refusals *prometheus.CounterVec
-	merged           prometheus.Counter
-	join             prometheus.Histogram
+	merged, dropped  prometheus.Counter
+	join, turn       prometheus.Histogram
 	// in and out are of messages and bytes, by dialect.
 	in, out [protocol.Hocuspocus + 1]traffic
 }
@@ -46,6 +46,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "collab_editor_client_merged_updates_total",
 			Help: "Updates that did not go out by themselves, but merged with others that waited for the same client.",
 		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "collab_editor_client_dropped_presences_total",
+			Help: "Presences that did not go out because newer ones of the same client came before.",
+		}),
+		turn: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "collab_editor_client_turn_seconds", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
+			Help: "How long changes and presence waited at this pod, together with others of the document, to go out to clients.",
+		}),
 		join: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "collab_editor_client_join_seconds", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 			Help: "How long it took from a client's question for what it lacks to the answer.",
@@ -55,7 +63,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.in[d] = traffic{m.messages.WithLabelValues(d.String(), "in"), m.bytes.WithLabelValues(d.String(), "in")}
 		m.out[d] = traffic{m.messages.WithLabelValues(d.String(), "out"), m.bytes.WithLabelValues(d.String(), "out")}
 	}
-	registry.MustRegister(m.connections, m.messages, m.bytes, m.closes, m.refusals, m.merged, m.join)
+	registry.MustRegister(m.connections, m.messages, m.bytes, m.closes, m.refusals, m.merged, m.dropped, m.join, m.turn)
 	return m
 }
 
@@ -102,5 +110,17 @@ func (m *Metrics) merge(updates int) {
 func (m *Metrics) joined(took time.Duration) {
 	if m != nil {
 		m.join.Observe(took.Seconds())
+	}
+}
+
+func (m *Metrics) drop(presences int) {
+	if m != nil && presences > 0 {
+		m.dropped.Add(float64(presences))
+	}
+}
+
+func (m *Metrics) turned(after time.Duration) {
+	if m != nil {
+		m.turn.Observe(after.Seconds())
 	}
 }

@@ -26,6 +26,8 @@ type item struct {
 	more    [][]byte
 	// presences are what a payload of awareness says; later they are more than that.
 	presences []protocol.Presence
+	// dropped is how many presences gave way to newer ones.
+	dropped int
 	// frame is the message as it is sent, if others get it too.
 	frame []byte
 	// control is a ping, pong or close frame, whose payload it is; it is no message.
@@ -79,7 +81,9 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 			if i := to.presences; i > 0 {
 				it := &o.items[i-1]
 				o.bytes -= itemBytes + len(m.payload)
+				n := len(it.presences) + len(m.presences)
 				it.presences, it.frame = protocol.Latest(it.presences, m.presences), nil
+				it.dropped += n - len(it.presences)
 				return false, true
 			}
 			to.presences = len(o.items) + 1

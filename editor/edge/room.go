@@ -77,13 +77,13 @@ type room struct {
 	channel uint32
 	// resync says that the room was attached before, so that the next owner and all members must be brought together.
 	resync bool
-	// pending and heard are the changes and the presence that the members are told of in the lane's next turn; asked says
-	// that the lane knows.
+	// pending and heard are the changes and the presence that the members are told of in the lane's next turn; asked is
+	// since when the lane knows, zero if it does not.
 	lane    *lane
 	pending []pending
 	size    int
 	heard   []protocol.Presence
-	asked   bool
+	asked   time.Time
 	// known is what all members have been told of, but for recent, which is still to be counted.
 	known  crdt.StateVector
 	recent [][]byte
@@ -358,15 +358,17 @@ func (r *room) present(changed []protocol.Presence) {
 	case len(r.heard) == 0:
 		r.heard = changed
 	default:
+		n := len(r.heard) + len(changed)
 		r.heard = protocol.Latest(r.heard, changed)
+		r.edge.opts.Metrics.drop(n - len(r.heard))
 	}
 	r.ready()
 }
 
 // ready asks for a turn.
 func (r *room) ready() {
-	if !r.asked {
-		r.asked = true
+	if r.asked.IsZero() {
+		r.asked = time.Now()
 		r.lane.room(r)
 	}
 }
@@ -375,7 +377,8 @@ func (r *room) ready() {
 func (r *room) turn() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked = false
+	r.edge.opts.Metrics.turned(time.Since(r.asked))
+	r.asked = time.Time{}
 	r.bring()
 }
 
