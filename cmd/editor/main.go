@@ -25,6 +25,7 @@ import (
 	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/ratelimit"
+	documents "collab.dev/operator/editor/rest"
 	"collab.dev/operator/editor/server"
 	"collab.dev/operator/editor/shard"
 )
@@ -96,6 +97,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 			return err
 		}
 	}
+	limiter := ratelimit.New(c.limits(registry))
 	var clients *edge.Edge
 	manager := shard.NewManager(shard.Options{
 		Name: c.podName, UID: c.podUID, Maps: maps, Store: kept.store, Release: dialer.Release, Logger: log,
@@ -108,15 +110,15 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	})
 	clients, err = edge.New(edge.Options{
 		Maps: maps, Self: c.podName, Local: manager, Dial: dialer.Open, Guard: guard,
-		Limiter: ratelimit.New(c.limits(registry)), Feed: kept.feed, Metrics: edge.NewMetrics(registry), Logger: log,
+		Limiter: limiter, Feed: kept.feed, Metrics: edge.NewMetrics(registry), Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer clients.Close()
+	ready := func() bool { current, _ := maps.Current(); return current != nil }
 	internal := server.New(server.Options{
-		Pod: c.podName, UID: c.podUID, Registry: registry, Draining: clients.Draining,
-		Ready:       func() bool { current, _ := maps.Current(); return current != nil },
+		Pod: c.podName, UID: c.podUID, Registry: registry, Draining: clients.Draining, Ready: ready,
 		Connections: clients.Connections, Documents: manager.Documents, Shards: manager.Owned, Updates: manager.Updates,
 	})
 
@@ -137,6 +139,10 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	defer peers.Stop()
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", guard.Handler())
+	mux.Handle("/api/", documents.New(documents.Options{
+		Guard: guard, Catalog: kept.store.Catalog(), Clients: clients, Limiter: limiter,
+		MaxDocumentBytes: c.maxDocumentBytes, Ready: ready, Metrics: documents.NewMetrics(registry), Logger: log,
+	}))
 	mux.Handle("/", clients)
 	front := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	defer func() { _ = front.Close() }()

@@ -14,6 +14,7 @@ import (
 	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/ratelimit"
+	documents "collab.dev/operator/editor/rest"
 	"collab.dev/operator/editor/server"
 	"collab.dev/operator/editor/shard"
 	"collab.dev/operator/editor/storage"
@@ -41,6 +42,7 @@ func TestAllMetricsAreDocumented(t *testing.T) {
 	auth.NewMetrics(registry)
 	edge.NewMetrics(registry)
 	webhook.NewMetrics(registry)
+	documents.NewMetrics(registry)
 	none := func() int { return 0 }
 	server.New(server.Options{
 		Registry: registry, Connections: none, Documents: none, Shards: none, Updates: func() int64 { return 0 },

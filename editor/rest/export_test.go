@@ -1,0 +1,4 @@
+package rest
+
+// ParseArchived is for the fuzzer.
+var ParseArchived = parseArchived
