@@ -320,7 +320,20 @@ func identify(b *strings.Builder, value any, depth int) {
 	fmt.Fprintf(b, "%s %q{", shared.Kind(), nameOf(shared))
 	delta := func(t *crdt.Text) {
 		attributes(t.Attributes())
-		for _, op := range t.Delta() {
+		ops := t.Delta()
+		for i := 0; i < len(ops); i++ {
+			op := ops[i]
+			// Texts that are formatted alike are one, however they came to be.
+			if text, ok := op.Insert.(string); ok {
+				for ; i+1 < len(ops) && same(ops[i+1].Attributes, op.Attributes); i++ {
+					next, ok := ops[i+1].Insert.(string)
+					if !ok {
+						break
+					}
+					text += next
+				}
+				op.Insert = text
+			}
 			identify(b, op.Insert, depth+1)
 			attributes(op.Attributes)
 		}
@@ -463,8 +476,20 @@ type builder struct {
 	attributes lib0.Object
 }
 
+// same says whether two formattings are alike, whatever came first.
 func same(a, b lib0.Object) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || identity(a) == identity(b))
+	if len(a) != len(b) {
+		return false
+	}
+	if len(a) == 0 || &a[0] == &b[0] {
+		return true
+	}
+	for _, m := range a {
+		if value, ok := b.Get(m.Key); !ok || identity(value) != identity(m.Value) {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *builder) flush() {
