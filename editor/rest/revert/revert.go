@@ -20,14 +20,14 @@ import (
 // ErrKind says that a root type is of another kind than it was, which is never undone.
 var ErrKind = errors.New("a shared type is of another kind than it was")
 
-// errDepth says that types are nested too deeply.
-var errDepth = fmt.Errorf("shared types are nested more than %d deep", maxDepth)
+// ErrDepth says that shared types are nested too deeply to be compared.
+var ErrDepth = fmt.Errorf("shared types are nested more than %d deep", maxDepth)
 
 const maxDepth = 200
 
 // Update returns the update that gives all root types of current the content that they have in old; it is empty if they
 // have it. Subdocuments are told apart by their GUIDs. current has the update afterwards; if it fails, with ErrKind or
-// because types are nested too deeply, current is of no more use.
+// ErrDepth, current is of no more use.
 func Update(current, old *crdt.Doc) ([]byte, error) {
 	return current.Edit("revert", func() error {
 		var names []string
@@ -76,7 +76,7 @@ func define(doc *crdt.Doc, name string, kind crdt.TypeKind) crdt.Shared {
 // merge gives to the content of from.
 func merge(to, from crdt.Shared, depth int) error {
 	if depth > maxDepth {
-		return errDepth
+		return ErrDepth
 	}
 	switch to := to.(type) {
 	case *crdt.Text:
@@ -89,11 +89,11 @@ func merge(to, from crdt.Shared, depth int) error {
 		}
 	case *crdt.Map:
 		if from, ok := from.(*crdt.Map); ok {
-			return mergeMap(to, from, depth)
+			return mergeEntries(entriesOf(to), entriesOf(from), depth)
 		}
 	case *crdt.XmlHook:
 		if from, ok := from.(*crdt.XmlHook); ok {
-			return mergeMap(&to.Map, &from.Map, depth)
+			return mergeEntries(entriesOf(&to.Map), entriesOf(&from.Map), depth)
 		}
 	case *crdt.Array:
 		if from, ok := from.(*crdt.Array); ok {
@@ -105,7 +105,7 @@ func merge(to, from crdt.Shared, depth int) error {
 		}
 	case *crdt.XmlElement:
 		if from, ok := from.(*crdt.XmlElement); ok {
-			if err := mergeAttributes(to, from); err != nil {
+			if err := mergeEntries(attributesOf(to), attributesOf(from), depth); err != nil {
 				return err
 			}
 			return mergeList(&to.XmlFragment, from.Children(), depth)
@@ -171,36 +171,14 @@ func fill(inserted, value any, depth int) error {
 	return merge(to, from, depth+1)
 }
 
-// mergeMap gives a map the entries of another one.
-func mergeMap(to, from *crdt.Map, depth int) error {
-	for _, entry := range to.Members() {
-		if !from.Has(entry.Key) {
-			if err := to.Delete(entry.Key); err != nil {
-				return err
-			}
-		}
-	}
-	for _, entry := range from.Members() {
-		is, there := to.Get(entry.Key)
-		switch {
-		case there && similar(is, entry.Value):
-			if err := fill(is, entry.Value, depth); err != nil {
-				return err
-			}
-			continue
-		case there && identity(is) == identity(entry.Value):
-			continue
-		}
-		if err := to.Set(entry.Key, fresh(entry.Value)); err != nil {
-			return err
-		}
-		is, _ = to.Get(entry.Key)
-		if err := fill(is, entry.Value, depth); err != nil {
-			return err
-		}
-	}
-	return nil
+// entries are those of a map, or the attributes of XML elements and texts.
+type entries struct {
+	members []lib0.Member
+	set     func(key string, value any) error
+	remove  func(key string) error
 }
+
+func entriesOf(m *crdt.Map) entries { return entries{m.Members(), m.Set, m.Delete} }
 
 // attributed is what has attributes: XML elements and texts.
 type attributed interface {
@@ -209,21 +187,37 @@ type attributed interface {
 	RemoveAttribute(key string) error
 }
 
-// mergeAttributes gives a type the attributes of another one.
-func mergeAttributes(to, from attributed) error {
-	is, was := to.Attributes(), from.Attributes()
-	for _, attribute := range is {
-		if _, ok := was.Get(attribute.Key); !ok {
-			if err := to.RemoveAttribute(attribute.Key); err != nil {
+func attributesOf(a attributed) entries {
+	return entries{a.Attributes(), a.SetAttribute, a.RemoveAttribute}
+}
+
+// mergeEntries gives to the entries of from.
+func mergeEntries(to, from entries, depth int) error {
+	is, was := make(map[string]any, len(to.members)), make(map[string]bool, len(from.members))
+	for _, entry := range from.members {
+		was[entry.Key] = true
+	}
+	for _, entry := range to.members {
+		is[entry.Key] = entry.Value
+		if !was[entry.Key] {
+			if err := to.remove(entry.Key); err != nil {
 				return err
 			}
 		}
 	}
-	for _, attribute := range was {
-		if value, ok := is.Get(attribute.Key); ok && identity(value) == identity(attribute.Value) {
+	for _, entry := range from.members {
+		value, there := is[entry.Key]
+		switch {
+		case there && similar(value, entry.Value):
+		case there && identity(value) == identity(entry.Value):
 			continue
+		default:
+			value = fresh(entry.Value)
+			if err := to.set(entry.Key, value); err != nil {
+				return err
+			}
 		}
-		if err := to.SetAttribute(attribute.Key, fresh(attribute.Value)); err != nil {
+		if err := fill(value, entry.Value, depth); err != nil {
 			return err
 		}
 	}
@@ -297,9 +291,6 @@ func identity(value any) string {
 }
 
 func identify(b *strings.Builder, value any, depth int) {
-	if depth > maxDepth {
-		return // Editing fails there.
-	}
 	attributes := func(attributes lib0.Object) {
 		sorted := slices.SortedFunc(slices.Values(attributes), func(a, b lib0.Member) int { return strings.Compare(a.Key, b.Key) })
 		for _, m := range sorted {
@@ -315,6 +306,10 @@ func identify(b *strings.Builder, value any, depth int) {
 		} else {
 			b.Write(lib0.AppendAny(nil, value))
 		}
+		return
+	}
+	if depth > maxDepth {
+		fmt.Fprintf(b, "%p", shared) // Like nothing else, so that it gets edited, which fails.
 		return
 	}
 	fmt.Fprintf(b, "%s %q{", shared.Kind(), nameOf(shared))
@@ -404,16 +399,48 @@ func (u unit) length() int {
 	return 1
 }
 
+// lettersFrom is where the last planes for private use begin.
+const lettersFrom = 0xf0000
+
+// changesOf returns the changes that turn one text into another. They are searched line by line first, for which each
+// embedded value has a letter for private use, unless the texts have such letters themselves.
+func changesOf(a, b []unit) []textdiff.Change {
+	letters := map[string]rune{}
+	spelled := func(units []unit) ([]rune, bool) {
+		out := make([]rune, len(units))
+		for i, u := range units {
+			out[i] = u.char
+			if u.embed == "" {
+				if u.char >= lettersFrom {
+					return nil, false
+				}
+				continue
+			}
+			if _, ok := letters[u.embed]; !ok {
+				letters[u.embed] = lettersFrom + rune(len(letters)) //nolint:gosec // Bounded by what fits into memory.
+			}
+			out[i] = letters[u.embed]
+		}
+		return out, len(letters) <= utf8.MaxRune-lettersFrom
+	}
+	lettersA, okA := spelled(a)
+	lettersB, okB := spelled(b)
+	if !okA || !okB {
+		return textdiff.Slices(a, b)
+	}
+	return textdiff.Runes(lettersA, lettersB)
+}
+
 // mergeText gives a text the content, the formatting and the attributes of another one.
 func mergeText(to, from *crdt.Text, depth int) error {
-	if err := mergeAttributes(to, from); err != nil {
+	if err := mergeEntries(attributesOf(to), attributesOf(from), depth); err != nil {
 		return err
 	}
 	is, was := unitsOf(to), unitsOf(from)
 	delta := &builder{}
 	a, b := 0, 0
 	var embedded []int // Positions, among the units of from, of inserted shared types.
-	for _, c := range append(textdiff.Slices(is.units, was.units), textdiff.Change{
+	for _, c := range append(changesOf(is.units, was.units), textdiff.Change{
 		From: len(is.units), To: len(is.units), ByFrom: len(was.units), ByTo: len(was.units),
 	}) {
 		for ; a < c.From; a, b = a+1, b+1 {

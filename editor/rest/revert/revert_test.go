@@ -108,6 +108,9 @@ func edit(t *rapid.T, s crdt.Shared) error {
 		return s.Insert(at(s.Len()), value(t))
 	case *crdt.XmlElement:
 		if rapid.IntRange(0, 3).Draw(t, "attribute") == 0 {
+			if rapid.IntRange(0, 3).Draw(t, "shared") == 0 {
+				return s.SetAttribute("class", crdt.NewMap(lib0.Member{Key: "inner", Value: "value"}))
+			}
 			return s.SetAttribute("class", rapid.SampledFrom([]string{"x", "y"}).Draw(t, "class"))
 		}
 		return edit(t, &s.XmlFragment)
@@ -152,7 +155,6 @@ func TestADocumentSaysAgainWhatItSaid(t *testing.T) {
 		want := content(copyOf(t, old))
 		editSome(t, doc)
 		peer := copyOf(t, doc)
-		before := doc.EncodeStateVector()
 
 		update, err := Update(copyOf(t, doc), copyOf(t, old))
 		if err != nil {
@@ -177,9 +179,6 @@ func TestADocumentSaysAgainWhatItSaid(t *testing.T) {
 			if content(copyOf(t, doc)) != content(copyOf(t, peer)) {
 				t.Fatalf("the peers do not agree:\n%s\n%s", content(copyOf(t, doc)), content(copyOf(t, peer)))
 			}
-		}
-		if _, err := doc.EncodeStateAsUpdate(before); err != nil {
-			t.Fatal(err)
 		}
 		// To do it again where nothing was changed does nothing.
 		again, err := Update(copyOf(t, old), copyOf(t, old))
@@ -265,5 +264,83 @@ func TestALongTextIsRevertedInTime(t *testing.T) {
 	}
 	if text.String() != old.Text("text").String() {
 		t.Error("the text differs")
+	}
+}
+
+func TestSharedTypesInAttributesComeBack(t *testing.T) {
+	doc := crdt.NewDoc(crdt.Options{})
+	element := crdt.NewXmlElement("p")
+	if err := errors.Join(doc.XmlFragment("xml").Push(element), element.SetAttribute("note", crdt.NewText("mind")),
+		element.SetAttribute("list", crdt.NewArray("a", "b"))); err != nil {
+		t.Fatal(err)
+	}
+	old := copyOf(t, doc)
+	list, _ := element.Attribute("list")
+	if err := errors.Join(element.RemoveAttribute("note"), list.(*crdt.Array).Delete(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Update(doc, old); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := content(doc), content(copyOf(t, old)); got != want {
+		t.Errorf("it says\n%sinstead of\n%s", got, want)
+	}
+	if now, _ := element.Attribute("list"); now != list {
+		t.Error("the list was replaced instead of edited")
+	}
+}
+
+func TestWhatIsNestedTooDeeplyIsRefused(t *testing.T) {
+	doc := crdt.NewDoc(crdt.Options{})
+	innermost := doc.Array("array")
+	for range maxDepth + 5 {
+		next := crdt.NewArray()
+		if err := innermost.Push(next); err != nil {
+			t.Fatal(err)
+		}
+		innermost = next
+	}
+	old := copyOf(t, doc)
+	if err := innermost.Push("changed"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Update(doc, old); !errors.Is(err, ErrDepth) {
+		t.Errorf("the change is not undone, and the error is %v", err)
+	}
+}
+
+func TestManyChangesOfALongTextLeaveTheRestAlone(t *testing.T) {
+	for name, marker := range map[string]string{"with embeds": "", "with letters for private use": "\U0010fffd"} {
+		t.Run(name, func(t *testing.T) {
+			doc := crdt.NewDoc(crdt.Options{})
+			text := doc.Text("text")
+			var long strings.Builder
+			for i := range 2500 {
+				fmt.Fprintf(&long, "%d: the quick brown fox jumps over the lazy dog.\n", i)
+			}
+			image := func(name string) lib0.Object { return lib0.Object{{Key: "image", Value: name}} }
+			if err := errors.Join(text.Insert(0, marker+long.String()), text.InsertEmbed(60_000, image("a"), nil)); err != nil {
+				t.Fatal(err)
+			}
+			old := copyOf(t, doc)
+			if err := errors.Join(text.Delete(60_000, 1), text.InsertEmbed(60_000, image("b"), nil)); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 200 {
+				if err := errors.Join(text.Delete(i*500+10, 5), text.Insert(i*500+10, "other words")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			update, err := Update(doc, old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if content(doc) != content(copyOf(t, old)) {
+				t.Error("the text differs")
+			}
+			if marker == "" && len(update) > 20_000 {
+				t.Errorf("200 small changes are undone by %d bytes", len(update))
+			}
+		})
 	}
 }
