@@ -129,7 +129,11 @@ func (a *API) export(ctx context.Context, organization string, c huma.Context) {
 		}
 		for _, r := range page {
 			after = r.Document
-			if a.allow(ctx, r.Document, auth.Read) != nil {
+			access, err := a.access(ctx, r.Document)
+			if err != nil {
+				return // It is logged. To leave the document out would look as if there were none.
+			}
+			if access < auth.Read {
 				continue
 			}
 			line, err := a.archived(ctx, organization, r)

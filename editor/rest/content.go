@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -369,7 +370,8 @@ func replacement(state []byte, name, tag, text string) ([]byte, error) {
 
 func (a *API) update(ctx context.Context, in *updateInput) (*struct{}, error) {
 	return a.edit(ctx, in.DocumentPath, len(in.RawBody), func() ([]byte, error) {
-		update := in.RawBody
+		// Who has the document open may get the update after the request has ended, when the body's memory is used again.
+		update := bytes.Clone(in.RawBody)
 		if in.Encoding == "v2" {
 			converted, err := crdt.ConvertUpdateV2ToV1(update)
 			if err != nil {

@@ -161,7 +161,7 @@ func (a *API) registerDocuments() {
 		OperationID: "copy-document", Method: http.MethodPost, Path: one + "/copy", Tags: tags,
 		Summary: "Copy a document", DefaultStatus: http.StatusCreated, MaxBodyBytes: maxJSON, BodyReadTimeout: bodyTimeout,
 		Description: "The copy has the content, the title and the metadata, and a history of its own.",
-		Errors:      []int{401, 403, 404, 409, 410, 413, 503},
+		Errors:      []int{401, 403, 404, 409, 410, 413, 429, 503},
 	}, a.copy)
 }
 
@@ -272,24 +272,24 @@ func (a *API) remove(ctx context.Context, in *deleteInput) (*struct{}, error) {
 	ctx, cancel := store(ctx)
 	defer cancel()
 	_, err = a.opts.Catalog.Delete(ctx, in.name(), version, false)
-	switch {
-	case err == nil:
-		version = 0 // This was a change, too.
-	case in.Purge && errors.Is(err, storage.ErrNotFound):
-		// It may be deleted already, which is the first half. If there is none the last half says so.
-	default:
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, a.fail(ctx, "delete a document", err)
 	}
-	// Nobody can open it anymore; now whoever has it open has to leave.
-	evicting, done := context.WithTimeout(ctx, ownerTimeout)
+	if err == nil {
+		version = 0 // This was a change, too.
+	}
+	// Nobody can open it anymore; now whoever has it open has to leave, whether or not the client waits for that. If it is
+	// deleted already somebody may be left whom the last request did not reach.
+	evicting, done := context.WithTimeout(context.WithoutCancel(ctx), ownerTimeout)
 	defer done()
 	if err := a.opts.Clients.Evict(evicting, in.name()); err != nil {
 		return nil, a.fail(ctx, "close a deleted document", err)
 	}
 	if in.Purge {
-		if _, err := a.opts.Catalog.Delete(ctx, in.name(), version, true); err != nil {
-			return nil, a.fail(ctx, "purge a document", err)
-		}
+		_, err = a.opts.Catalog.Delete(ctx, in.name(), version, true)
+	}
+	if err != nil {
+		return nil, a.fail(ctx, "delete a document", err)
 	}
 	return nil, nil //nolint:nilnil // There is nothing to say.
 }
@@ -312,6 +312,12 @@ func (a *API) copy(ctx context.Context, in *copyInput) (*createdOutput, error) {
 	if err != nil {
 		return nil, a.fail(ctx, "copy a document", err)
 	}
+	organization, _, _ := strings.Cut(in.Body.Name, "/")
+	taken, err := a.take(ctx, organization, 0)
+	if err != nil {
+		return nil, a.fail(ctx, "copy a document", err)
+	}
+	defer taken()
 	done, err := a.work(ctx)
 	if err != nil {
 		return nil, a.fail(ctx, "copy a document", err)

@@ -37,6 +37,10 @@ const (
 	storeTimeout = 30 * time.Second
 	// bodyTimeout bounds the reading of a request's body.
 	bodyTimeout = time.Minute
+	// turnTimeout is how long a request waits for others that have whole documents in memory.
+	turnTimeout = 15 * time.Second
+	// answerTimeout bounds a whole request, whose client may be slow to read; streams prolong it line by line.
+	answerTimeout = 5 * time.Minute
 	// parallel is how many requests may have whole documents in memory at the same time.
 	parallel = 16
 	// maxJSON bounds bodies that describe something.
@@ -125,6 +129,8 @@ var open = []string{Prefix + "/health", Prefix + "/ready", Prefix + "/openapi.js
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	// Who does not read must not keep answers in memory for ever. Where this is not supported the server bounds it.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 	defer func() {
 		fault := recover()
 		if fault == nil {
@@ -206,7 +212,7 @@ func (a *API) fail(ctx context.Context, what string, err error) error {
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "The document would become larger than it may be.")
 	case errors.As(err, &refused):
 		return problem(http.StatusUnprocessableEntity, "refused", "The change was refused: "+string(refused.Reason)+".")
-	case ctx.Err() != nil: // The client has left, or will never know.
+	case errors.Is(ctx.Err(), context.Canceled): // The client has left, and will never know.
 		return problem(http.StatusServiceUnavailable, "cancelled", "The request was cancelled.")
 	case errors.Is(err, context.DeadlineExceeded):
 		a.opts.Logger.Warn("A request took too long", "doing", what, "error", err)
@@ -288,6 +294,8 @@ func (a *API) work(ctx context.Context) (done func(), err error) {
 	select {
 	case a.busy <- struct{}{}:
 		return func() { <-a.busy }, nil
+	case <-time.After(turnTimeout):
+		return nil, later("busy", "This server works on too many documents now; try again.")
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for other requests: %w", ctx.Err())
 	}

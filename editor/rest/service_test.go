@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,11 +43,24 @@ type service struct {
 	url     string
 	clients *edge.Edge
 	token   string
+	// own makes the process the owner of all documents.
+	own func()
 }
 
 // start starts the service; guarded ones want tokens.
 func start(t *testing.T, guarded bool) *service {
 	t.Helper()
+	s := prepare(t, guarded, nil)
+	s.own()
+	return s
+}
+
+// prepare starts the service with documents that have no owner yet. change changes how it is made.
+func prepare(t *testing.T, guarded bool, change func(*auth.Options, *rest.Options)) *service {
+	t.Helper()
+	if change == nil {
+		change = func(*auth.Options, *rest.Options) {}
+	}
 	log := slog.New(slog.DiscardHandler)
 	store, err := embedded.Open(embedded.Options{Directory: t.TempDir(), Shards: 4, Logger: log})
 	if err != nil {
@@ -58,7 +72,9 @@ func start(t *testing.T, guarded bool) *service {
 		if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if guard, err = auth.New(auth.Options{SecretFile: file, Logger: log}); err != nil {
+		options := auth.Options{SecretFile: file, Logger: log}
+		change(&options, &rest.Options{})
+		if guard, err = auth.New(options); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -71,26 +87,28 @@ func start(t *testing.T, guarded bool) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := rest.New(rest.Options{
+	options := rest.Options{
 		Guard: guard, Catalog: store.Catalog(), Clients: clients, MaxDocumentBytes: maxDocument, Logger: log,
 		Metrics: rest.NewMetrics(prometheus.NewRegistry()),
-	})
-	server := httptest.NewServer(api)
+	}
+	change(&auth.Options{}, &options)
+	server := httptest.NewServer(rest.New(options))
 	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan struct{})
-	go func() { defer close(ran); manager.Run(ctx) }()
+	var running sync.WaitGroup
 	t.Cleanup(func() {
 		server.Close()
 		clients.Close()
 		cancel()
-		<-ran
+		running.Wait()
 		guard.Close()
 		if err := store.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return &service{t: t, url: server.URL + rest.Prefix, clients: clients}
+	return &service{
+		t: t, url: server.URL + rest.Prefix, clients: clients, own: func() { running.Go(func() { manager.Run(ctx) }) },
+	}
 }
 
 // as is the service for somebody with these claims.
