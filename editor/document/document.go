@@ -365,8 +365,14 @@ func (a *Attachment) Sync(ref uint64, stateVector []byte) error {
 	return nil
 }
 
-// Detach removes the participant and everybody whom it announced.
-func (a *Attachment) Detach() {
+// Detach removes a participant that was lost, and announces that everybody is gone whom it announced.
+func (a *Attachment) Detach() { a.detach(func(d *Document) { d.announce(d.presence.Leave(a), nil) }) }
+
+// Leave removes a participant that has announced itself who is gone: the others are about to turn up at the next owner.
+// If they were announced to be gone, those who hear of that would take them for gone there, too.
+func (a *Attachment) Leave() { a.detach(func(d *Document) { d.presence.Forget(a) }) }
+
+func (a *Attachment) detach(presence func(d *Document)) {
 	d := a.document
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -376,7 +382,7 @@ func (a *Attachment) Detach() {
 	delete(d.sinks, a)
 	d.fanOut()
 	d.used = d.opts.Now()
-	d.announce(d.presence.Leave(a), nil)
+	presence(d)
 }
 
 // Following says whether the participant takes updates from the store's feed, as Sink.Follow asked it to. Before it says

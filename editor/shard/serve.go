@@ -128,7 +128,7 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 		s.mu.Unlock()
 		c.cancel()
 		if attachment != nil {
-			attachment.Detach()
+			attachment.Leave()
 		}
 	case attachment != nil && f.Kind == peer.Following:
 		attachment.Following(f.ID == 1)
