@@ -157,13 +157,19 @@ func (c *clients) must(t *testing.T, r request, result any) {
 func (c *clients) connect(t *testing.T, client, host, document string) {
 	t.Helper()
 	c.begin(t, client, host, document)
+	c.awaitSynced(t, client)
+}
+
+// awaitSynced waits until the client has what the server has.
+func (c *clients) awaitSynced(t *testing.T, client string) {
+	t.Helper()
 	await(t, time.Minute, func() error {
 		var state struct{ Synced bool }
 		if err := c.call(answerTimeout, request{"op": "state", "client": client}, &state); err != nil {
 			return err
 		}
 		if !state.Synced {
-			return fmt.Errorf("the client %s is not in sync with %s", client, host)
+			return fmt.Errorf("the client %s is not in sync", client)
 		}
 		return nil
 	})
@@ -172,7 +178,13 @@ func (c *clients) connect(t *testing.T, client, host, document string) {
 // begin is connect without waiting.
 func (c *clients) begin(t *testing.T, client, host, document string) {
 	t.Helper()
-	c.must(t, request{"op": "connect", "client": client, "url": "ws://" + host + "/collab", "room": document}, nil)
+	c.beginAt(t, client, "ws://"+host+"/collab", document, "")
+}
+
+// beginAt begins to connect to an address with a token.
+func (c *clients) beginAt(t *testing.T, client, url, document, token string) {
+	t.Helper()
+	c.must(t, request{"op": "connect", "client": client, "url": url, "room": document, "token": token}, nil)
 	t.Cleanup(func() { _ = c.call(answerTimeout, request{"op": "disconnect", "client": client}, nil) })
 }
 

@@ -1,6 +1,7 @@
-// Drives unmodified yjs and y-websocket clients: requests come as JSON lines on stdin, answers go to stdout.
+// Drives unmodified yjs, y-websocket and Hocuspocus clients: requests come as JSON lines on stdin, answers go to stdout.
 //
-//   {"id": 1, "op": "connect", "client": "a", "url": "ws://…/collab", "room": "org/document"}
+//   {"id": 1, "op": "connect", "client": "a", "url": "ws://…/collab", "room": "org/document", "token": "…"}
+//   {"id": 1, "op": "connect", "client": "b", "url": "ws://…/hocuspocus", "room": "org/document", "token": "…"}
 //   {"id": 1, "result": {…}}   or   {"id": 1, "error": "…"}
 //
 // Requests are handled concurrently; an answer bears its request's id.
@@ -8,6 +9,7 @@ import { createInterface } from 'node:readline'
 import WebSocket from 'ws'
 import * as Y from 'yjs'
 import { WebsocketProvider } from 'y-websocket'
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'
 
 // Each provider listens for the end of the process.
 process.setMaxListeners(0)
@@ -37,22 +39,39 @@ async function type(target, { tag, count, interval }) {
 }
 
 const operations = {
-  connect({ client: name, url, room }) {
+  connect({ client: name, url, room, token }) {
     if (clients.has(name)) throw new Error(`there is a client ${name} already`)
     const doc = new Y.Doc()
-    const provider = new WebsocketProvider(url, room, doc, {
-      WebSocketPolyfill: WebSocket,
-      // Clients of one process must not exchange edits behind the server's back.
-      disableBc: true,
-      maxBackoffTime: 1000,
-    })
-    const target = { doc, provider, text: doc.getText('content'), typed: 0, closes: 0, stopped: false, typing: null }
-    provider.on('connection-close', event => { if (event) target.closes++ })
+    const target = { doc, text: doc.getText('content'), typed: 0, closes: 0, codes: [], stopped: false, typing: null }
+    const closed = event => {
+      if (!event) return
+      target.closes++
+      target.codes.push(event.event?.code ?? event.code)
+    }
+    if (url.endsWith('/hocuspocus')) {
+      const websocketProvider = new HocuspocusProviderWebsocket({ url, WebSocketPolyfill: WebSocket, maxDelay: 1000 })
+      websocketProvider.on('close', closed)
+      target.provider = new HocuspocusProvider({ websocketProvider, name: room, document: doc, token: token ?? null })
+      target.provider.attach()
+      target.end = () => { target.provider.destroy(); websocketProvider.destroy() }
+      target.state = () => ({ connected: websocketProvider.status === 'connected', synced: target.provider.isSynced })
+    } else {
+      target.provider = new WebsocketProvider(url, room, doc, {
+        WebSocketPolyfill: WebSocket,
+        params: token ? { token } : {},
+        // Clients of one process must not exchange edits behind the server's back.
+        disableBc: true,
+        maxBackoffTime: 1000,
+      })
+      target.provider.on('connection-close', closed)
+      target.end = () => target.provider.destroy()
+      target.state = () => ({ connected: target.provider.wsconnected, synced: target.provider.synced })
+    }
     clients.set(name, target)
   },
   state({ client: name }) {
-    const { provider, closes, typed } = client(name)
-    return { connected: provider.wsconnected, synced: provider.synced, closes, typed }
+    const { state, closes, codes, typed } = client(name)
+    return { ...state(), closes, codes, typed }
   },
   // type begins to type and answers at once.
   type(request) {
@@ -82,7 +101,7 @@ const operations = {
   disconnect({ client: name }) {
     const target = client(name)
     target.stopped = true
-    target.provider.destroy()
+    target.end()
     target.doc.destroy()
     clients.delete(name)
   },
