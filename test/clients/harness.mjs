@@ -35,8 +35,9 @@ after(async () => {
 export const folder = mkdtempSync(join(tmpdir(), 'collab-clients-'))
 atEnd(() => rmSync(folder, { recursive: true, force: true }))
 
-// until waits for a condition. When that is in vain, saw tells what there was instead.
-export async function until (what, condition, saw = () => '', seconds = 30) {
+// until waits for a condition, generously: other things may run on the machine. When that is in vain, saw tells what there
+// was instead.
+export async function until (what, condition, saw = () => '', seconds = 120) {
   for (const start = Date.now(); !(await condition()); await new Promise(resolve => setTimeout(resolve, 5))) {
     if (Date.now() - start > seconds * 1000) {
       throw new Error(`waited ${seconds} s in vain for ${what}; saw ${JSON.stringify(await saw())}`)
@@ -141,13 +142,13 @@ export async function editor ({ limits = ['--operations-per-second=10000', '--op
   return it
 }
 
-// network is a way to a server that can be cut, blocked and frozen.
+// network is a way to a server that can be cut, blocked, frozen, and led to another one.
 export async function network (to) {
-  const [host, port] = to.split(':')
   const ends = new Set()
-  const it = { blocked: false }
+  const it = { to, blocked: false }
   const server = net.createServer(here => {
     if (it.blocked) return here.destroy()
+    const [host, port] = it.to.split(':')
     const there = net.connect(Number(port), host)
     for (const [a, b] of [[here, there], [there, here]]) {
       ends.add(a)

@@ -62,7 +62,7 @@ describe('limits', { concurrency: true }, () => {
       await closed(flooding, 4429)
       const took = Date.now() - start
       assert.ok(took > 5000, `it was not held back before: closed after ${took} ms`)
-      assert.ok(slowest < 5000, `an edit of others took ${slowest} ms`)
+      assert.ok(slowest < 20_000, `an edit of others took ${slowest} ms`)
       assert.deepEqual(flooding.final, [4429]) // This version does not come back by itself.
       stayed(a, b)
     } finally {
