@@ -77,7 +77,7 @@ func (a *API) registerArchive() {
 	})
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "import-organization", Method: http.MethodPost, Path: one + "/import", Tags: tags,
-		Summary: "Import documents into an organization", Errors: []int{401, 429, 503},
+		Summary: "Import documents into an organization", Errors: []int{401, 503},
 		Description: "What an export has, of this organization or another one. Documents that are there are merged, so that " +
 			"an import can be repeated. The answer begins before the request has ended.",
 		RequestBody: &huma.RequestBody{Required: true, Content: lines(Archived{}, "JSON lines.")},
@@ -236,7 +236,7 @@ func (a *API) importAll(ctx context.Context, organization string, c huma.Context
 }
 
 // maxLine bounds a line, whose update is in base64.
-func (a *API) maxLine() int { return a.opts.MaxDocumentBytes/3*4 + maxJSON }
+func (a *API) maxLine() int { return a.opts.MaxDocumentBytes/3*4 + 2*maxJSON }
 
 // parseArchived reads a line of an export.
 func parseArchived(line []byte) (Archived, error) {

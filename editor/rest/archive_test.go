@@ -151,6 +151,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 			t.Errorf("%s without a token: status %d", what, status)
 		}
 	}
+	// What is too large for her to read is refused unread.
+	ada.do("POST", "/documents/acme/secret/updates", strings.Repeat("x", 4*maxDocument), "Expect", "100-continue").
+		want(http.StatusForbidden)
+	ada.do("PATCH", "/documents/acme/shown", `{"title":"x"}`).want(http.StatusForbidden)
+	ada.do("POST", "/documents/acme/shown/versions", `{"name":"x"}`).want(http.StatusForbidden)
+	ada.do("GET", "/documents/acme/secret/diff?from=0", "").want(http.StatusForbidden)
+	ada.do("DELETE", "/documents/acme/shown?purge=true", "").want(http.StatusForbidden)
 	ada.do("POST", "/documents/acme/secret/copy", `{"name":"acme/open2"}`).want(http.StatusForbidden)
 	ada.do("POST", "/documents/acme/shown/copy", `{"name":"acme/other"}`).want(http.StatusForbidden)
 	ada.do("POST", "/documents", `{"name":"acme/other"}`).want(http.StatusForbidden)

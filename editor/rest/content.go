@@ -263,7 +263,8 @@ func (a *API) registerContent() {
 			"otherwise what others wrote since the text was read is undone. The body is UTF-8.",
 		RequestBody:  body,
 		MaxBodyBytes: int64(a.opts.MaxDocumentBytes), BodyReadTimeout: bodyTimeout, SkipValidateBody: true,
-		Errors: []int{401, 403, 410, 412, 413, 429, 503},
+		Middlewares: huma.Middlewares{a.beforeBody},
+		Errors:      []int{401, 403, 410, 412, 413, 429, 503},
 	}, a.replace)
 	body.Required = false // A text may become empty.
 	huma.Register(a.huma, huma.Operation{
@@ -271,7 +272,8 @@ func (a *API) registerContent() {
 		Summary: "Apply a Yjs update", DefaultStatus: http.StatusNoContent,
 		Description:  "When this is answered the update is durable. To apply it again changes nothing.",
 		MaxBodyBytes: int64(a.opts.MaxDocumentBytes), BodyReadTimeout: bodyTimeout, SkipValidateBody: true,
-		Errors: []int{401, 403, 410, 413, 429, 503},
+		Middlewares: huma.Middlewares{a.beforeBody},
+		Errors:      []int{401, 403, 410, 413, 429, 503},
 	}, a.update)
 }
 

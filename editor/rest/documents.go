@@ -343,6 +343,16 @@ func (a *API) copy(ctx context.Context, in *copyInput) (*createdOutput, error) {
 		return nil, a.fail(ctx, "create the copy", err)
 	}
 	if err := a.apply(ctx, in.Body.Name, state); err != nil {
+		// An empty document in its place would be no copy, and in the way of the next attempt.
+		cleaning, done := store(context.WithoutCancel(ctx))
+		defer done()
+		undone := a.opts.Clients.Evict(cleaning, in.Body.Name)
+		if undone == nil {
+			_, undone = a.opts.Catalog.Delete(cleaning, in.Body.Name, 0, true)
+		}
+		if undone != nil {
+			a.opts.Logger.Warn("An unfinished copy is left", "document", in.Body.Name, "error", undone)
+		}
 		return nil, a.fail(ctx, "fill the copy", err)
 	}
 	return created(record), nil

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -74,8 +75,9 @@ type API struct {
 	opts    Options
 	handler http.Handler
 	huma    huma.API
-	// busy holds a value for each request that has a whole document in memory.
-	busy chan struct{}
+	// busy holds a value for each request that has a whole document in memory, bodies one for each that is reading what may
+	// be as large.
+	busy, bodies chan struct{}
 }
 
 // New returns the API.
@@ -86,7 +88,7 @@ func New(opts Options) *API {
 	if opts.MaxDocumentBytes <= 0 {
 		opts.MaxDocumentBytes = defaultMaxDocument
 	}
-	a := &API{opts: opts, busy: make(chan struct{}, parallel)}
+	a := &API{opts: opts, busy: make(chan struct{}, parallel), bodies: make(chan struct{}, 2*parallel)}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Documents", "1")
 	config.Info.Description = "Documents of Yjs clients: what there is, its content, and its history."
@@ -131,6 +133,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	// Who does not read must not keep answers in memory for ever. Where this is not supported the server bounds it.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	answer := &answer{ResponseWriter: w}
 	defer func() {
 		fault := recover()
 		if fault == nil {
@@ -141,11 +144,34 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		a.opts.Logger.Error("A request failed by a fault of the program", "method", r.Method, "path", r.URL.Path,
 			"fault", fault, "stack", string(debug.Stack()))
-		// If the answer has begun the client sees that it ends too early.
+		if answer.begun {
+			panic(http.ErrAbortHandler) // The client sees that it ends too early.
+		}
 		write(w, problem(http.StatusInternalServerError, "internal", "The server failed; the log tells why."))
 	}()
-	a.handler.ServeHTTP(w, r)
+	a.handler.ServeHTTP(answer, r)
 }
+
+// answer knows whether the client was told something already.
+type answer struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	a.begun = true
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // OpenAPI returns the description of the API as JSON.
 func (a *API) OpenAPI() ([]byte, error) {
@@ -290,10 +316,39 @@ func tooMany(seconds int, detail string) error {
 }
 
 // work waits for its turn to have a whole document in memory. done has to be called afterwards.
-func (a *API) work(ctx context.Context) (done func(), err error) {
+func (a *API) work(ctx context.Context) (done func(), err error) { return turn(ctx, a.busy) }
+
+// beforeBody lets requests with large bodies begin: what who asks may not do, or what is too much at once, is refused
+// before it is read.
+func (a *API) beforeBody(ctx huma.Context, next func(huma.Context)) {
+	err := a.allow(ctx.Context(), ctx.Param("organization")+"/"+ctx.Param("document"), auth.Write)
+	var done func()
+	if err == nil {
+		done, err = turn(ctx.Context(), a.bodies)
+	}
+	if err == nil {
+		defer done()
+		next(ctx)
+		return
+	}
+	_, w := humago.Unwrap(ctx)
+	err = a.fail(ctx.Context(), "read a request", err)
+	var headers huma.HeadersError
+	if errors.As(err, &headers) {
+		maps.Copy(w.Header(), headers.GetHeaders())
+	}
+	var p *huma.ErrorModel
+	if !errors.As(err, &p) {
+		p = problem(http.StatusServiceUnavailable, "unavailable", "The request cannot be read now; try again.")
+	}
+	write(w, p)
+}
+
+// turn waits for a place.
+func turn(ctx context.Context, places chan struct{}) (done func(), err error) {
 	select {
-	case a.busy <- struct{}{}:
-		return func() { <-a.busy }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-time.After(turnTimeout):
 		return nil, later("busy", "This server works on too many documents now; try again.")
 	case <-ctx.Done():
