@@ -47,7 +47,7 @@ test-stores: $(tools)/gotestsum ## Run the tests of the editor against a real Po
 	@$(gotest) -- -race -tags stores -timeout 15m $(TESTFLAGS) \
 		$$(grep -rl --include='*.go' '^//go:build stores' editor test | xargs -n 1 dirname | sort -u | sed 's,^,./,')
 
-test-clients: ## Run unmodified y-websocket and Hocuspocus providers (2, 3, 4) against the single-process mode.
+test-clients: ## Run unmodified y-websocket and Hocuspocus providers (2, 3, 4) against one process and against several pods.
 	@hack/test/clients.sh
 
 test-e2e: $(tools)/gotestsum ## Run unmodified Yjs clients against the local cluster while parts of it fail.
