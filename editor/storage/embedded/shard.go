@@ -74,11 +74,19 @@ func (s *Store) enqueue(added *item) error {
 	s.queue = append(s.queue, added)
 	s.bytes += size
 	s.options.Metrics.Buffered(1, size)
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	poke(s.wake)
+	if added.snapshot != nil || s.bytes > s.options.BufferBytes/4 {
+		poke(s.hurry)
 	}
 	return nil
+}
+
+// poke makes a channel have a value.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // settle says what became of an item, once.
@@ -260,6 +268,7 @@ func (s *shard) Close(ctx context.Context) error {
 	fenced := s.err == storage.ErrFenced //nolint:errorlint // It is set nowhere else.
 	s.checkFlushed()
 	s.mu.Unlock()
+	poke(s.store.hurry)
 	var err error
 	select {
 	case <-s.flushed:

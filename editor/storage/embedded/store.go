@@ -38,6 +38,9 @@ const (
 	// batchSize and batchBytes bound a commit.
 	batchSize  = 8192
 	batchBytes = 16 << 20
+	// commitInterval is the time from one commit to the next while several operations come at a time: each commit costs
+	// the same two fsyncs, whatever it holds, and who waits for it does not notice.
+	commitInterval = 10 * time.Millisecond
 	// diskPause is how long a disk is left alone that does not take a commit.
 	diskPause = 250 * time.Millisecond
 	// compactFrom is the size from which a file that is mostly free space is written anew when it is opened.
@@ -86,6 +89,8 @@ type Store struct {
 	ended   <-chan struct{}
 	wait    sync.WaitGroup
 	wake    chan struct{}
+	// hurry has a value when there is no time for gathering.
+	hurry chan struct{}
 
 	mu     sync.Mutex
 	closed bool
@@ -130,7 +135,8 @@ func Open(options Options) (*Store, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
 		db: db, options: options, logger: options.Logger, stop: stop, ended: ctx.Done(), wake: make(chan struct{}, 1),
-		open: map[int32]*shard{},
+		hurry: make(chan struct{}, 1),
+		open:  map[int32]*shard{},
 	}
 	s.wait.Go(func() { s.commit(ctx) })
 	s.wait.Go(func() { s.tidy(ctx) })
@@ -359,6 +365,24 @@ func (s *Store) commit(ctx context.Context) {
 		}
 		s.options.Metrics.Appended(time.Since(start))
 		s.committed(batch, fenced)
+		// Whoever waits for one operation before the next is not held up.
+		if len(batch) > 1 {
+			s.gather(ctx, commitInterval-time.Since(start))
+		}
+	}
+}
+
+// gather lets operations come for a time, unless somebody waits for all of them to be committed, or they are many.
+func (s *Store) gather(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.hurry:
+	case <-ctx.Done():
 	}
 }
 
