@@ -23,7 +23,7 @@ const (
 	// full is the part of a processor that this program cannot exceed by much.
 	full = 0.97
 	// maxSteps bounds the ramp.
-	maxSteps = 20
+	maxSteps = 30
 )
 
 // step is what was seen under one load.
