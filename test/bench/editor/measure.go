@@ -23,7 +23,7 @@ const (
 	// full is the part of a processor that this program cannot exceed by much.
 	full = 0.97
 	// maxSteps bounds the ramp.
-	maxSteps = 30
+	maxSteps = 20
 )
 
 // step is what was seen under one load.
@@ -141,8 +141,12 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 		case len(steps) == maxSteps:
 			return steps, "the ramp has ended", nil
 		}
-		// The busier the server, the smaller the next step.
-		factor := min(max(1/max(s.server, s.load, 0.01), 1.12), 1.6)
+		// The busier the server and the later what it delivers, the smaller the next step.
+		least := 1.12
+		if s.p99 < tooLate/4 {
+			least = 1.3
+		}
+		factor := min(max(1/max(s.server, s.load, 0.01), least), 1.6)
 		documents = max(documents+1, int(float64(documents)*factor))
 	}
 }
