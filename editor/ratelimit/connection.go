@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -12,13 +13,32 @@ const pause = time.Second
 
 // Connection is one client's. It is safe for concurrent use.
 type Connection struct {
-	limiter           *Limiter
-	user              *user
-	organization      string
-	operations, bytes *rate.Limiter
-	closed            sync.Once
+	limiter *Limiter
 
-	mu sync.Mutex
+	// The limiter's mutex is taken before this one.
+	mu     sync.Mutex
+	stays  []stay
+	closed bool
+	// haste is nil while the client has not sent anything for so long that its buckets are full: there are many of those.
+	haste *haste
+}
+
+// stay is a user and an organization that a connection counts for; one of them may be nil. documents is for how many
+// documents it does.
+type stay struct {
+	user         *user
+	organization *organization
+	documents    int
+}
+
+func (s stay) is(userName, organizationName string) bool {
+	return (s.user == nil && userName == "" || s.user != nil && s.user.name == userName) &&
+		(s.organization == nil && organizationName == "" || s.organization != nil && s.organization.name == organizationName)
+}
+
+// haste is what a connection sent lately.
+type haste struct {
+	operations, bytes *rate.Limiter
 	// batch began the current operation, which has taken in batched messages.
 	batch   time.Time
 	batched int
@@ -27,14 +47,62 @@ type Connection struct {
 	pressed, waited time.Time
 }
 
+// Enter counts the connection for a user and an organization, as long as it has a document of theirs open: a connection
+// with several counts once. An empty user is nobody in particular, and an empty organization none. The error is
+// ErrUserConnections or ErrOrganizationConnections, and wraps ErrTooManyConnections.
+func (c *Connection) Enter(user, organization string) error {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.find(user, organization); i >= 0 {
+		c.stays[i].documents++
+		return nil
+	}
+	s, err := l.enter(user, organization)
+	if err == nil {
+		c.stays = append(c.stays, s)
+	}
+	return err
+}
+
+// Leave undoes one Enter.
+func (c *Connection) Leave(user, organization string) {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := c.find(user, organization)
+	if i < 0 {
+		return
+	}
+	if c.stays[i].documents--; c.stays[i].documents == 0 {
+		l.leave(c.stays[i])
+		c.stays = slices.Delete(c.stays, i, i+1)
+	}
+}
+
+func (c *Connection) find(user, organization string) int {
+	return slices.IndexFunc(c.stays, func(s stay) bool { return s.is(user, organization) })
+}
+
 // Take asks for what has arrived: messages that change something, and bytes of any message. The caller waits for wait
 // before it goes on and reads the next message; ok is false when the client floods and must be closed with 4429. A
 // message that is greater than a bucket empties it.
 func (c *Connection) Take(now time.Time, ops, bytes int) (wait time.Duration, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	limits, ops := c.limiter.limits, c.begin(now, ops)
-	taken := make([]*rate.Reservation, 0, 4)
+	limits := &c.limiter.limits
+	h := c.haste
+	if h == nil {
+		h = &haste{operations: limits.ConnectionOperations.bucket(), bytes: limits.ConnectionBytes.bucket()}
+		c.haste = h
+	}
+	ops = h.begin(limits, now, ops)
+	var room [4]*rate.Reservation
+	taken := room[:0]
 	take := func(bucket *rate.Limiter, n int) {
 		if bucket == nil || n <= 0 {
 			return
@@ -42,19 +110,22 @@ func (c *Connection) Take(now time.Time, ops, bytes int) (wait time.Duration, ok
 		r := bucket.ReserveN(now, min(n, bucket.Burst()))
 		taken, wait = append(taken, r), max(wait, r.DelayFrom(now))
 	}
-	take(c.operations, ops)
-	take(c.bytes, bytes)
-	if c.user != nil {
-		take(c.user.operations, ops)
-		take(c.user.bytes, bytes)
+	take(h.operations, ops)
+	take(h.bytes, bytes)
+	for i, s := range c.stays {
+		// Several organizations of one user are one user.
+		if s.user != nil && !slices.ContainsFunc(c.stays[:i], func(other stay) bool { return other.user == s.user }) {
+			take(s.user.operations, ops)
+			take(s.user.bytes, bytes)
+		}
 	}
 	if wait > 0 {
-		if now.Sub(c.waited) > pause {
-			c.pressed = now
+		if now.Sub(h.waited) > pause {
+			h.pressed = now
 		}
-		c.waited = now.Add(wait)
+		h.waited = now.Add(wait)
 	}
-	patient := limits.Patience <= 0 || wait == 0 || now.Sub(c.pressed) <= limits.Patience
+	patient := limits.Patience <= 0 || wait == 0 || now.Sub(h.pressed) <= limits.Patience
 	if patient && (limits.MaxWait <= 0 || wait <= limits.MaxWait) {
 		limits.Metrics.waited(wait)
 		return wait, true
@@ -67,23 +138,53 @@ func (c *Connection) Take(now time.Time, ops, bytes int) (wait time.Duration, ok
 }
 
 // begin returns how many operations the messages begin: those that continue the current one cost nothing.
-func (c *Connection) begin(now time.Time, messages int) int {
-	limits := c.limiter.limits
+func (h *haste) begin(limits *Limits, now time.Time, messages int) int {
 	if limits.Batch < 2 || messages <= 0 {
 		return messages
 	}
 	room := 0
-	if now.Sub(c.batch) < limits.BatchWindow {
-		room = limits.Batch - c.batched
+	if now.Sub(h.batch) < limits.BatchWindow {
+		room = limits.Batch - h.batched
 	}
 	if messages <= room {
-		c.batched += messages
+		h.batched += messages
 		return 0
 	}
 	begun := (messages - room + limits.Batch - 1) / limits.Batch
-	c.batch, c.batched = now, messages-room-(begun-1)*limits.Batch
+	h.batch, h.batched = now, messages-room-(begun-1)*limits.Batch
 	return begun
 }
 
-// Close gives the connection's place back. Further calls do nothing.
-func (c *Connection) Close() { c.closed.Do(func() { c.limiter.leave(c) }) }
+// Rest frees what the connection keeps of what it sent, if nothing of that matters anymore. It is to be called from time to
+// time.
+func (c *Connection) Rest(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	full := func(bucket *rate.Limiter) bool {
+		return bucket == nil || bucket.TokensAt(now) >= float64(bucket.Burst())
+	}
+	h := c.haste
+	if h != nil && full(h.operations) && full(h.bytes) && now.Sub(h.batch) >= c.limiter.limits.BatchWindow &&
+		now.Sub(h.waited) > pause {
+		c.haste = nil
+	}
+}
+
+// Close gives the connection's place back. Further calls do nothing, and neither may any other method be called.
+func (c *Connection) Close() {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	l.connections--
+	for _, s := range c.stays {
+		l.leave(s)
+	}
+	c.stays = nil
+	l.limits.Metrics.count(l.connections, len(l.users))
+}

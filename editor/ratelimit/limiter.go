@@ -102,7 +102,7 @@ type Limiter struct {
 
 	mu            sync.Mutex
 	connections   int
-	organizations map[string]int
+	organizations map[string]*organization
 	users         map[string]*user
 	idle          *list.List // of *user without connections, the longest idle first
 }
@@ -116,73 +116,94 @@ type user struct {
 	idle              *list.Element
 }
 
+// organization is how many connections one has.
+type organization struct {
+	name        string
+	connections int
+}
+
 // New returns a limiter.
 func New(limits Limits) *Limiter {
 	return &Limiter{
 		limits: limits, forget: max(limits.UserOperations.refill(), limits.UserBytes.refill()),
-		organizations: map[string]int{}, users: map[string]*user{}, idle: list.New(),
+		organizations: map[string]*organization{}, users: map[string]*user{}, idle: list.New(),
 	}
 }
 
-// Connection admits a connection until its Close. An empty user is nobody in particular, and an empty organization none:
-// only the other bounds hold. The error is one of those above, and wraps ErrTooManyConnections.
-func (l *Limiter) Connection(name, organization string) (*Connection, error) {
+// Accept admits a connection of which nobody knows yet whose it is, until its Close: Enter tells. The error is
+// ErrPodConnections, and wraps ErrTooManyConnections.
+func (l *Limiter) Accept() (*Connection, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweep(time.Now())
-	reached := func(n, bound int) bool { return bound > 0 && n >= bound }
-	known := l.users[name]
-	switch {
-	case reached(l.connections, l.limits.PodConnections):
+	if reached(l.connections, l.limits.PodConnections) {
 		return nil, l.limits.Metrics.refuse(ErrPodConnections, "pod")
-	case organization != "" && reached(l.organizations[organization], l.limits.OrganizationConnections):
-		return nil, l.limits.Metrics.refuse(ErrOrganizationConnections, "organization")
-	case name != "" && known != nil && reached(known.connections, l.limits.UserConnections):
-		return nil, l.limits.Metrics.refuse(ErrUserConnections, "user")
-	}
-	c := &Connection{
-		limiter: l, organization: organization,
-		operations: l.limits.ConnectionOperations.bucket(), bytes: l.limits.ConnectionBytes.bucket(),
-	}
-	if name != "" {
-		c.user = l.enter(name, known)
-	}
-	if organization != "" {
-		l.organizations[organization]++
 	}
 	l.connections++
 	l.limits.Metrics.count(l.connections, len(l.users))
+	return &Connection{limiter: l}, nil
+}
+
+// Connection admits a connection of a user for a document of an organization, until its Close. The error is one of those
+// above, and wraps ErrTooManyConnections.
+func (l *Limiter) Connection(user, organization string) (*Connection, error) {
+	c, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Enter(user, organization); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c, nil
 }
 
-func (l *Limiter) enter(name string, u *user) *user {
-	if u == nil {
-		u = &user{name: name, operations: l.limits.UserOperations.bucket(), bytes: l.limits.UserBytes.bucket()}
-		l.users[name] = u
+func reached(n, bound int) bool { return bound > 0 && n >= bound }
+
+// enter counts a connection for a user and an organization, unless that is one too many.
+func (l *Limiter) enter(userName, organizationName string) (stay, error) {
+	l.sweep(time.Now())
+	u, o := l.users[userName], l.organizations[organizationName]
+	switch {
+	case o != nil && reached(o.connections, l.limits.OrganizationConnections):
+		return stay{}, l.limits.Metrics.refuse(ErrOrganizationConnections, "organization")
+	case u != nil && reached(u.connections, l.limits.UserConnections):
+		return stay{}, l.limits.Metrics.refuse(ErrUserConnections, "user")
 	}
-	if u.idle != nil {
-		l.idle.Remove(u.idle)
-		u.idle = nil
+	if userName != "" {
+		if u == nil {
+			u = &user{name: userName, operations: l.limits.UserOperations.bucket(), bytes: l.limits.UserBytes.bucket()}
+			l.users[userName] = u
+		}
+		if u.idle != nil {
+			l.idle.Remove(u.idle)
+			u.idle = nil
+		}
+		u.connections++
 	}
-	u.connections++
-	return u
+	if organizationName != "" {
+		if o == nil {
+			o = &organization{name: organizationName}
+			l.organizations[organizationName] = o
+		}
+		o.connections++
+	}
+	l.limits.Metrics.count(l.connections, len(l.users))
+	return stay{user: u, organization: o, documents: 1}, nil
 }
 
-func (l *Limiter) leave(c *Connection) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// leave undoes enter.
+func (l *Limiter) leave(s stay) {
 	now := time.Now()
-	if u := c.user; u != nil {
+	if u := s.user; u != nil {
 		if u.connections--; u.connections == 0 {
 			u.left, u.idle = now, l.idle.PushBack(u)
 		}
 	}
-	if c.organization != "" {
-		if l.organizations[c.organization]--; l.organizations[c.organization] == 0 {
-			delete(l.organizations, c.organization)
+	if o := s.organization; o != nil {
+		if o.connections--; o.connections == 0 {
+			delete(l.organizations, o.name)
 		}
 	}
-	l.connections--
 	l.sweep(now)
 	l.limits.Metrics.count(l.connections, len(l.users))
 }

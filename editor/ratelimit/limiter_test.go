@@ -184,6 +184,63 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+func TestAConnectionCountsOnceForWhoeverHasDocumentsOnIt(t *testing.T) {
+	l := New(Limits{UserConnections: 1, OrganizationConnections: 1})
+	enter := func(c *Connection, user, organization string, want error) {
+		t.Helper()
+		if err := c.Enter(user, organization); !errors.Is(err, want) {
+			t.Fatalf("%s at %s: %v, want %v", user, organization, err, want)
+		}
+	}
+	first, second := connect(t, l, "ada", "acme"), connect(t, l, "", "")
+	enter(first, "ada", "acme", nil)
+	enter(second, "bob", "acme", ErrOrganizationConnections)
+	enter(second, "ada", "other", ErrUserConnections)
+	enter(second, "bob", "other", nil)
+	first.Leave("ada", "acme")
+	enter(second, "bob", "acme", ErrOrganizationConnections) // One of the two documents is still open.
+	first.Leave("ada", "acme")
+	first.Leave("ada", "acme")
+	second.Leave("bob", "other")
+	enter(second, "bob", "acme", nil)
+	first.Close()
+	second.Close()
+	if len(l.organizations) != 0 || l.connections != 0 || l.idle.Len() != len(l.users) {
+		t.Fatalf("%d organizations, %d connections, %d of %d users are left", len(l.organizations), l.connections,
+			len(l.users)-l.idle.Len(), len(l.users))
+	}
+}
+
+func TestARestingConnectionKeepsNothingAndForgetsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := Defaults()
+		c := connect(t, New(limits), "", "")
+		defer c.Close()
+		drain := func() (taken int) {
+			for {
+				if wait, _ := c.Take(time.Now(), limits.Batch, 1); wait > 0 {
+					return taken
+				}
+				taken++
+			}
+		}
+		full := drain()
+		time.Sleep(2 * time.Second)
+		c.Rest(time.Now())
+		if again := drain(); again >= full {
+			t.Fatalf("resting filled the bucket: %d operations, then %d", full, again)
+		}
+		time.Sleep(time.Minute)
+		c.Rest(time.Now())
+		if c.haste != nil {
+			t.Fatal("something is kept of what was sent a minute ago")
+		}
+		if again := drain(); again != full {
+			t.Fatalf("%d operations after a minute, %d before", again, full)
+		}
+	})
+}
+
 func TestManyIdleUsersAreForgotten(t *testing.T) {
 	l := New(Limits{UserOperations: Rate{0.001, 1000}})
 	for i := range maxIdle + 10 {
