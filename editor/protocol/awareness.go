@@ -13,6 +13,9 @@ const (
 	maxPresences    = 16384
 	maxPresenceSize = 256 << 10
 	maxTombstones   = 4096
+	// maxPresent and maxPresentBytes bound a room: who joins is told of everybody.
+	maxPresent      = 8192
+	maxPresentBytes = 8 << 20
 )
 
 // Presence is what one Yjs client says about itself.
@@ -79,10 +82,13 @@ func EncodeAwareness(presences []Presence) []byte {
 }
 
 // Room is the presence of everybody in one document, by the rules of y-protocols. O is who announced a client: a
-// client is removed when whoever announced it leaves. It is not safe for concurrent use.
+// client is removed when whoever announced it leaves. It has room for 8192 clients and 8 MiB of what they say: what is more
+// is ignored. It is not safe for concurrent use.
 type Room[O comparable] struct {
 	present map[uint64]announced[O]
 	left    map[uint64]uint64
+	// bytes is what the states of all who are present take.
+	bytes int
 }
 
 type announced[O comparable] struct {
@@ -104,10 +110,13 @@ func (r *Room[O]) Apply(presences []Presence, by O) (changed, stale []Presence) 
 		clock, gone := r.left[p.Client]
 		switch {
 		case here && (p.Clock > known.Clock || p.Clock == known.Clock && p.Gone()):
-			if p.Gone() {
+			switch {
+			case p.Gone():
 				r.remove(p.Client, p.Clock)
-			} else {
-				r.present[p.Client] = announced[O]{p, known.by}
+			case r.bytes+len(p.State)-len(known.State) > maxPresentBytes:
+				continue
+			default:
+				r.add(p, known.by)
 			}
 			changed = append(changed, p)
 		case here:
@@ -118,9 +127,10 @@ func (r *Room[O]) Apply(presences []Presence, by O) (changed, stale []Presence) 
 			}
 		case gone && p.Clock <= clock:
 			stale = append(stale, Presence{Client: p.Client, Clock: clock, State: "null"})
+		case len(r.present) >= maxPresent, r.bytes+len(p.State) > maxPresentBytes:
 		default:
 			delete(r.left, p.Client)
-			r.present[p.Client] = announced[O]{p, by}
+			r.add(p, by)
 			changed = append(changed, p)
 		}
 	}
@@ -145,9 +155,27 @@ func (r *Room[O]) Leave(by O) []Presence {
 func (r *Room[O]) Forget(by O) {
 	for id, p := range r.present {
 		if p.by == by {
-			delete(r.present, id)
+			r.drop(id)
 		}
 	}
+}
+
+// Announced is how many of the clients here somebody has announced. It takes time that grows with all.
+func (r *Room[O]) Announced(by O) (n int) {
+	for _, p := range r.present {
+		if p.by == by {
+			n++
+		}
+	}
+	return n
+}
+
+// Here returns what of presences is about clients that are here.
+func (r *Room[O]) Here(presences []Presence) []Presence {
+	return slices.DeleteFunc(slices.Clone(presences), func(p Presence) bool {
+		_, here := r.present[p.Client]
+		return !here
+	})
 }
 
 // Present returns everybody whose announcer is accepted; a nil accept takes all.
@@ -175,8 +203,19 @@ func Latest(updates ...[]Presence) []Presence {
 	return slices.SortedFunc(maps.Values(latest), byClient)
 }
 
-func (r *Room[O]) remove(id, clock uint64) {
+func (r *Room[O]) add(p Presence, by O) {
+	r.drop(p.Client)
+	r.present[p.Client] = announced[O]{p, by}
+	r.bytes += len(p.State)
+}
+
+func (r *Room[O]) drop(id uint64) {
+	r.bytes -= len(r.present[id].State)
 	delete(r.present, id)
+}
+
+func (r *Room[O]) remove(id, clock uint64) {
+	r.drop(id)
 	if len(r.left) >= maxTombstones {
 		clear(r.left)
 	}

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -101,4 +102,31 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestARoomIsBounded(t *testing.T) {
+	var r Room[string]
+	for id := range uint64(2 * maxPresent) {
+		r.Apply([]Presence{{Client: id, Clock: 1, State: "{}"}}, "crowd")
+	}
+	if n := len(r.Present(nil)); n != maxPresent {
+		t.Fatalf("%d are present", n)
+	}
+	if changed, _ := r.Apply([]Presence{{Client: 1, Clock: 2, State: "{}"}}, "crowd"); len(changed) != 1 {
+		t.Fatal("who is here cannot change in a full room")
+	}
+	r.Leave("crowd")
+	if r.bytes != 0 {
+		t.Fatalf("%d bytes are left of nobody", r.bytes)
+	}
+	large := `"` + strings.Repeat("x", maxPresenceSize-2) + `"`
+	for id := range uint64(100) {
+		r.Apply([]Presence{{Client: id, Clock: 1, State: large}}, "loud")
+	}
+	if r.bytes > maxPresentBytes || r.bytes < maxPresentBytes-maxPresenceSize {
+		t.Fatalf("%d bytes are kept", r.bytes)
+	}
+	if r.Announced("loud") != len(r.Present(nil)) || r.Announced("crowd") != 0 {
+		t.Fatal("the clients that somebody has announced are not counted")
+	}
 }
