@@ -32,6 +32,9 @@ type Identity struct {
 	open bool
 }
 
+// Anonymous says that it is one of the visitors of an open Guard: it neither expires nor is revoked.
+func (i *Identity) Anonymous() bool { return i.open }
+
 // Access returns what the token's claims allow to do with organization/document. The webhook may know better: ask
 // Guard.Authorize.
 func (i *Identity) Access(document string) Access {
