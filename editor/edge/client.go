@@ -20,29 +20,25 @@ const (
 
 // client is one document on a connection. The connection's reader owns it.
 type client struct {
+	member   member
 	conn     *conn
 	address  string
-	name     string
 	room     *room
-	member   *member
 	identity *auth.Identity
 	access   auth.Access
 	// dismissed says that the document turned out to be deleted: the client is not in its room anymore.
 	dismissed atomic.Bool
 
 	// updates and presences say which items of the outbox can be added to, from 1; the outbox guards them.
-	updates, presences int
+	updates, presences int32
 
-	// watch ends the timers and the watch over the identity.
+	// watch ends the timers and the watch over the identity, nil if there are none.
 	watch func()
 }
 
-func newClient(c *conn, address, name string, identity *auth.Identity, access auth.Access) *client {
-	k := &client{conn: c, address: address, name: name, identity: identity, access: access}
-	k.member = &member{
-		origin: c.dialect.String(), user: identity.User, silent: access < auth.Write && c.dialect == protocol.YWebsocket,
-		send: k.send, gone: func() { c.dismiss(k) },
-	}
+func newClient(c *conn, address string, identity *auth.Identity, access auth.Access) *client {
+	k := &client{conn: c, address: address, identity: identity, access: access}
+	k.member = member{participant: k, silent: access < auth.Write && c.dialect == protocol.YWebsocket}
 	k.follow()
 	return k
 }
@@ -50,6 +46,10 @@ func newClient(c *conn, address, name string, identity *auth.Identity, access au
 // follow ends the connection when the identity's token expires or is revoked, and asks for a new token before.
 func (k *client) follow() {
 	c, identity := k.conn, k.identity
+	if identity.Anonymous() {
+		k.watch = nil
+		return
+	}
 	unwatch := c.edge.opts.Guard.Watch(identity, func() { c.bye(CloseUnauthenticated, "the session was revoked") })
 	var timers []*time.Timer
 	if !identity.Expires.IsZero() {
@@ -72,7 +72,22 @@ func (k *client) follow() {
 	})
 }
 
-func (k *client) stop() { k.watch() }
+// stop ends the watch.
+func (k *client) stop() {
+	if k.watch != nil {
+		k.watch()
+	}
+}
+
+// leave ends the use of the document.
+func (k *client) leave() {
+	k.stop()
+	k.room.leave(&k.member)
+}
+
+func (k *client) author() (origin, user string) { return k.conn.dialect.String(), k.identity.User }
+
+func (k *client) gone() { k.conn.dismiss(k) }
 
 func (k *client) scope() []byte {
 	if k.access >= auth.Write {
@@ -100,7 +115,7 @@ func (k *client) take(m protocol.Message) error {
 		if _, err := crdt.DecodeStateVector(m.Payload); err != nil {
 			return err
 		}
-		k.room.sync(k.member, m.Payload, !m.Reply)
+		k.room.sync(&k.member, m.Payload, !m.Reply)
 	case protocol.SyncStep2, protocol.Update:
 		return k.change(m)
 	case protocol.Awareness:
@@ -113,17 +128,17 @@ func (k *client) take(m protocol.Message) error {
 			k.send(presence(presences))
 			return nil
 		}
-		k.room.awareness(k.member, presences)
+		k.room.awareness(&k.member, presences)
 	case protocol.QueryAwareness:
-		k.room.queryAwareness(k.member)
+		k.room.queryAwareness(&k.member)
 	case protocol.Token:
 		k.renew(string(m.Payload))
 	case protocol.Stateless:
 		if k.access >= auth.Comment {
-			k.room.stateless(k.member, m.Payload)
+			k.room.stateless(&k.member, m.Payload)
 		}
 	case protocol.Close:
-		k.conn.leave(k.address)
+		k.conn.leave(k)
 	default:
 		// The rest is what servers say.
 	}
@@ -143,12 +158,12 @@ func (k *client) change(m protocol.Message) error {
 	}
 	switch {
 	case k.access >= auth.Write:
-		if !k.room.update(k.conn.done, k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
+		if !k.room.update(k.conn, &k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
 			return nil
 		}
 	case k.conn.dialect == protocol.Hocuspocus && m.Kind == protocol.SyncStep2:
 		// The provider of a viewer answers questions too, and wants to know that nothing is unsaved.
-		if !k.room.check(k.conn.done, m.Payload, done) {
+		if !k.room.check(k.conn, m.Payload, done) {
 			return nil
 		}
 	default:
@@ -175,13 +190,13 @@ func (k *client) stored(why document.Reason, ok bool) {
 	case why == document.TooLarge:
 		k.conn.bye(CloseTooLarge, "the document would become too large: the change was not taken")
 	default:
-		k.conn.edge.opts.Logger.Warn("The owner refused a change", "connection", k.conn.id, "document", k.name, "reason", why)
+		k.conn.edge.opts.Logger.Warn("The owner refused a change", "connection", k.conn.id, "document", k.room.name, "reason", why)
 	}
 }
 
 // renew takes a new token for the one that expires. It must speak for the same user.
 func (k *client) renew(token string) {
-	identity, access, no := k.conn.edge.admit(token, k.name)
+	identity, access, no := k.conn.edge.admit(token, k.room.name)
 	switch {
 	case no != nil && no.code == CloseUnauthenticated:
 		k.conn.bye(no.code, no.reason)
@@ -197,8 +212,9 @@ func (k *client) renew(token string) {
 		k.conn.bye(CloseForbidden, "you may only read this document now: connect anew")
 		return
 	}
-	k.watch()
+	k.stop()
 	k.identity, k.access = identity, access
+	k.room.speaks(&k.member, access >= auth.Write || k.conn.dialect != protocol.YWebsocket)
 	k.follow()
 	k.tell(protocol.Authenticated, k.scope())
 }

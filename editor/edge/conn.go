@@ -40,10 +40,12 @@ const (
 )
 
 const (
-	// readLimit bounds one message of a client, uncompressed.
-	readLimit    = 16 << 20
-	pongTimeout  = 60 * time.Second
-	writeTimeout = 10 * time.Second
+	// readLimit bounds one message of a client, uncompressed; strangerLimit that of a client who has no document open, and
+	// may be anybody.
+	readLimit     = 16 << 20
+	strangerLimit = 64 << 10
+	pongTimeout   = 60 * time.Second
+	writeTimeout  = 10 * time.Second
 	// byeTimeout is how long a client has for answering a close frame.
 	byeTimeout = 2 * time.Second
 	// maxDocuments bounds the documents on one connection, maxHeld and maxHeldBytes what is held for those whose token
@@ -56,43 +58,67 @@ const (
 	strangerMessages = 256
 )
 
+// Stages of a connection's reading.
+const (
+	// parked connections are read by nobody: the poller tells when there is something to read.
+	parked = iota
+	// reading ones have a goroutine that reads, again ones have had something new meanwhile.
+	reading
+	again
+)
+
 // conn is one client's socket, and the documents that are open on it. Whoever reads it owns everything without a guard:
-// a goroutine that lives as long as there is something to read.
+// a goroutine that lives as long as there is something to read. There may be very many of them, most of which do nothing:
+// what only a busy one needs is made when it is needed.
 type conn struct {
 	edge    *Edge
 	id      uint64
 	dialect protocol.Dialect
 	// token came with the request: in a header, a cookie or the address.
-	token string
-
-	// socket belongs to net; raw writes to it without waiting, fd is for its reader, who is the one to close it.
-	socket net.Conn
-	raw    syscall.RawConn
-	fd     int
+	token  string
+	socket socket
 	lane   *lane
 	in     incoming
-	// parked says that nobody reads; it hands over from one reader to the next what readers own. polled says that the
-	// poller knows the socket; heard is when the client last said something, in Unix seconds.
-	parked atomic.Bool
-	polled bool
-	heard  atomic.Int64
-	// begun is when the connection began, in Unix seconds.
+
+	// stage hands over from one reader to the next what readers own. hung says that the stream's end is to be looked for.
+	stage atomic.Int32
+	hung  atomic.Bool
+	// heard is when the client last said something, begun when the connection began, in Unix seconds.
+	heard atomic.Int64
 	begun int64
 
-	out     outbox
+	out outbox
+	// rest is what the socket had no room for, the lane's; stuck since when there is none, in Unix seconds, 0 if there is.
+	rest  *rest
+	stuck atomic.Int64
+
 	leavers sync.WaitGroup
 	leaving atomic.Bool
-	// done is closed when the connection is to end, by cancel.
+	// ended says that the connection is to end, done tells those who wait for that, nil if nobody does.
+	mu    sync.Mutex
+	ended bool
 	done  chan struct{}
-	ended atomic.Bool
 	// known says that a document was opened; strange counts the messages before.
 	known   atomic.Bool
 	strange int
 
-	limit   *ratelimit.Connection
-	clients map[string]*client
-	held    map[string][]protocol.Message
-	holding int
+	// limit is nil without limits, and where there was no room for the connection.
+	limit atomic.Pointer[ratelimit.Connection]
+	// clients are few: one in y-websocket's protocol.
+	clients []*client
+	held    *held
+}
+
+// rest is the end of what was to be written. last says that it ends with a close frame.
+type rest struct {
+	bytes []byte
+	last  bool
+}
+
+// held is what arrived before the token of its document, by address.
+type held struct {
+	messages map[string][]protocol.Message
+	bytes    int
 }
 
 // refusal says why a document is not opened.
@@ -101,75 +127,108 @@ type refusal struct {
 	reason string
 }
 
-// newConn returns a connection that is served when begin is called.
-func (e *Edge) newConn(socket net.Conn, dialect protocol.Dialect, token string, deflate bool) (*conn, error) {
-	transport, ok := socket.(syscall.Conn)
-	if !ok {
-		return nil, fmt.Errorf("a %T is no socket", socket)
-	}
-	raw, err := transport.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("the socket: %w", err)
-	}
+// newConn returns a connection that is served when begin is called. It takes the transport over, also if it fails.
+func (e *Edge) newConn(transport net.Conn, dialect protocol.Dialect, token string, deflate bool) (*conn, error) {
 	c := &conn{
-		edge: e, id: e.served.Add(1), dialect: dialect, token: token, socket: socket, raw: raw,
-		in: incoming{deflate: deflate}, done: make(chan struct{}),
+		edge: e, id: e.served.Add(1), dialect: dialect, token: token,
+		in: incoming{deflate: deflate, limit: strangerLimit},
+	}
+	if err := c.socket.take(transport); err != nil {
+		return nil, err
 	}
 	c.lane = e.lanes[c.id%uint64(len(e.lanes))]
+	c.stage.Store(reading)
 	c.alive()
 	c.begun = c.heard.Load()
-	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
-		return nil, fmt.Errorf("the socket: %w", err)
-	}
 	return c, nil
 }
 
 // cancel makes the connection end soon: whoever reads, or waits for something to read, finds the end of the stream. It may
 // be called from any goroutine.
 func (c *conn) cancel() {
-	if !c.ended.Swap(true) {
-		close(c.done)
-		_ = c.raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
 	}
+	c.ended = true
+	if c.done != nil {
+		close(c.done)
+	}
+	c.socket.shut()
+}
+
+// Done returns a channel that is closed when the connection is to end.
+func (c *conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
+		}
+	}
+	return c.done
 }
 
 // begin serves the connection. name is the document of a connection that is about one.
 func (c *conn) begin(name string) {
-	if c.dialect == protocol.YWebsocket {
+	if limiter := c.edge.opts.Limiter; limiter != nil {
+		limit, err := limiter.Accept()
+		if err != nil {
+			c.bye(CloseBusy, err.Error())
+		}
+		c.limit.Store(limit)
+	}
+	if c.dialect == protocol.YWebsocket && !c.leaving.Load() {
 		if no := c.open("", name, c.token); no != nil {
 			c.bye(no.code, no.reason)
 		}
+		c.token = "" // There is no other document that it could open.
 	}
-	c.park()
-}
-
-// park ends the reading until there is something to read.
-func (c *conn) park() {
-	again := c.polled
-	c.polled = true
-	c.parked.Store(true)
-	if err := c.edge.poller.wait(c, again); err != nil {
+	if err := c.edge.poller.add(c); err != nil {
 		c.edge.opts.Logger.Error("A connection cannot be waited for", "connection", c.id, "error", err)
 		c.end()
+		return
 	}
+	c.read()
+}
+
+// wake says whether the caller has to read what is new, or let somebody do that. Who reads already goes on otherwise.
+func (c *conn) wake() bool {
+	for {
+		switch {
+		case c.stage.CompareAndSwap(parked, reading):
+			return true
+		case c.stage.CompareAndSwap(reading, again), c.stage.Load() == again:
+			return false
+		}
+	}
+}
+
+// park ends the reading until there is something new. It returns false if there is already.
+func (c *conn) park() bool {
+	if c.stage.CompareAndSwap(reading, parked) {
+		c.edge.poller.await(c)
+		return true
+	}
+	c.stage.Store(reading)
+	return false
 }
 
 // read reads what there is to read, and parks the connection or ends it. Other goroutines may have it by then.
 func (c *conn) read() {
-	if !c.parked.Swap(false) {
-		return // The poller tells once.
-	}
 	buffer, _ := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
 	for {
-		n, err := syscall.Read(c.fd, *buffer)
+		n, err := c.socket.read(*buffer)
 		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
 		case errors.Is(err, syscall.EAGAIN):
-			c.park()
-			return
-		case err != nil || n <= 0:
+			if c.park() {
+				return
+			}
+			continue
+		case err != nil || n == 0:
 			c.end()
 			return
 		}
@@ -181,8 +240,8 @@ func (c *conn) read() {
 			c.end()
 			return
 		}
-		if n < len(*buffer) {
-			c.park()
+		// The end of the stream is told of once, maybe together with what comes before it.
+		if n < len(*buffer) && !c.hung.Load() && c.park() {
 			return
 		}
 	}
@@ -195,15 +254,16 @@ var errGone = errors.New("the client is gone")
 
 // end ends the connection. Its reader calls it, once.
 func (c *conn) end() {
-	for address := range c.clients {
-		c.leave(address)
+	for _, k := range c.clients {
+		k.leave()
 	}
+	c.clients = nil
 	c.out.drop()
 	c.cancel()
-	_ = c.socket.Close()
+	c.socket.close()
 	c.leavers.Wait()
-	if c.limit != nil {
-		c.limit.Close()
+	if limit := c.limit.Load(); limit != nil {
+		limit.Close()
 	}
 	c.edge.ended(c)
 }
@@ -252,25 +312,39 @@ func (c *conn) alive() { c.heard.Store(time.Now().Unix()) }
 
 // check lets go who is silent for too long, and who opens no document.
 func (c *conn) check(now time.Time) {
+	if limit := c.limit.Load(); limit != nil {
+		limit.Rest(now)
+	}
 	silent := now.Sub(time.Unix(c.heard.Load(), 0))
 	switch {
 	case silent > pongTimeout:
 		c.cancel()
+	case c.behind(now):
+		c.fail()
 	case !c.known.Load() && now.Sub(time.Unix(c.begun, 0)) > strangerTimeout:
 		c.bye(CloseUnauthenticated, "no document was opened in time")
 	}
 }
 
+// behind says that the client has taken nothing of what waits for it for too long.
+func (c *conn) behind(now time.Time) bool {
+	since := c.stuck.Load()
+	return since != 0 && now.Sub(time.Unix(since, 0)) > writeTimeout
+}
+
 // throttle waits as long as the client has to, during which it is not read, or lets it go if it floods.
 // It returns false when the connection ends.
 func (c *conn) throttle(size int) bool {
-	if c.limit == nil {
-		if c.strange++; c.strange > strangerMessages && !c.known.Load() {
+	if !c.known.Load() {
+		if c.strange++; c.strange > strangerMessages {
 			c.bye(CloseFlood, "too many messages without opening a document")
 		}
+	}
+	limit := c.limit.Load()
+	if limit == nil {
 		return true
 	}
-	wait, ok := c.limit.Take(time.Now(), 1, size)
+	wait, ok := limit.Take(time.Now(), 1, size)
 	switch {
 	case !ok:
 		c.bye(CloseFlood, "too many messages: send fewer, or batch them")
@@ -280,7 +354,7 @@ func (c *conn) throttle(size int) bool {
 	}
 	select {
 	case <-time.After(wait):
-	case <-c.done:
+	case <-c.Done():
 		return false
 	}
 	c.alive()
@@ -303,17 +377,16 @@ func (c *conn) take(data []byte) error {
 	case protocol.Pong:
 		return nil
 	}
-	address := string(key)
-	if client := c.clients[address]; client != nil {
-		if !client.dismissed.Load() {
-			return client.take(m)
+	if k := c.client(string(key)); k != nil {
+		if !k.dismissed.Load() {
+			return k.take(m)
 		}
-		c.leave(address)
+		c.leave(k)
 	}
 	if c.dialect == protocol.YWebsocket {
 		return nil // It was refused.
 	}
-	return c.greet(address, m)
+	return c.greet(string(key), m)
 }
 
 // greet handles a message about a document that is not open on this connection: a token, or what follows one. A socket
@@ -335,7 +408,8 @@ func (c *conn) greet(address string, m protocol.Message) error {
 	case no == nil:
 	case no.code == CloseUnauthenticated && m.Kind != protocol.Token && c.token == "":
 		return c.hold(address, m)
-	case no.code == CloseBusy:
+	case no.code == CloseBusy, no.code == websocket.CloseTryAgainLater, no.code == websocket.CloseServiceRestart:
+		// It says nothing about the client: a provider that is denied would never come back.
 		c.bye(no.code, no.reason)
 		return nil
 	default:
@@ -343,14 +417,14 @@ func (c *conn) greet(address string, m protocol.Message) error {
 		c.deny(address, no.reason)
 		return nil
 	}
-	client := c.clients[address]
+	k := c.client(address)
 	if m.Kind == protocol.Token {
-		c.send(client, message{kind: protocol.Authenticated, payload: client.scope()})
-	} else if err := client.take(m); err != nil {
+		c.send(k, message{kind: protocol.Authenticated, payload: k.scope()})
+	} else if err := k.take(m); err != nil {
 		return err
 	}
 	for _, held := range c.forget(address) {
-		if err := client.take(held); err != nil {
+		if err := k.take(held); err != nil {
 			return err
 		}
 	}
@@ -359,25 +433,33 @@ func (c *conn) greet(address string, m protocol.Message) error {
 
 // hold keeps a message until the document's token arrives.
 func (c *conn) hold(address string, m protocol.Message) error {
-	c.holding += len(m.Payload)
-	if len(c.held) > maxDocuments || len(c.held[address]) >= maxHeld || c.holding > maxHeldBytes {
+	if c.held == nil {
+		c.held = &held{messages: map[string][]protocol.Message{}}
+	}
+	h := c.held
+	h.bytes += len(m.Payload)
+	if len(h.messages) > maxDocuments || len(h.messages[address]) >= maxHeld || h.bytes > maxHeldBytes {
 		c.bye(CloseUnauthenticated, "send a token first")
 		return nil
 	}
-	if c.held == nil {
-		c.held = map[string][]protocol.Message{}
-	}
-	c.held[address] = append(c.held[address], m)
+	h.messages[address] = append(h.messages[address], m)
 	return nil
 }
 
+// forget returns what was held for a document, and keeps it no longer.
 func (c *conn) forget(address string) []protocol.Message {
-	held := c.held[address]
-	for _, m := range held {
-		c.holding -= len(m.Payload)
+	h := c.held
+	if h == nil {
+		return nil
 	}
-	delete(c.held, address)
-	return held
+	messages := h.messages[address]
+	for _, m := range messages {
+		h.bytes -= len(m.Payload)
+	}
+	if delete(h.messages, address); len(h.messages) == 0 {
+		c.held = nil
+	}
+	return messages
 }
 
 func (c *conn) deny(address, reason string) {
@@ -399,7 +481,7 @@ func (c *conn) dismiss(k *client) {
 	c.edge.opts.Metrics.refuse("deleted")
 	c.send(k, message{kind: protocol.Denied, payload: []byte(reason)})
 	c.send(k, message{kind: protocol.Close, payload: []byte(reason)})
-	c.leavers.Go(func() { k.room.leave(k.member) })
+	c.leavers.Go(func() { k.room.leave(&k.member) })
 }
 
 // open opens a document for whom the token speaks for, under an address.
@@ -411,33 +493,48 @@ func (c *conn) open(address, name, token string) *refusal {
 	if len(c.clients) >= maxDocuments {
 		return &refusal{CloseForbidden, fmt.Sprintf("at most %d documents can be open on a connection", maxDocuments)}
 	}
-	if c.limit == nil && c.edge.opts.Limiter != nil {
-		org, _, _ := strings.Cut(name, "/")
-		limit, err := c.edge.opts.Limiter.Connection(identity.User, org)
-		if err != nil {
+	limit := c.limit.Load()
+	if limit != nil {
+		if err := limit.Enter(identity.User, organization(name)); err != nil {
 			return &refusal{CloseBusy, err.Error()}
 		}
-		c.limit = limit
 	}
-	k := newClient(c, address, name, identity, access)
-	if k.room = c.edge.join(name, k.member); k.room == nil {
+	k := newClient(c, address, identity, access)
+	if k.room = c.edge.join(name, &k.member, true); k.room == nil {
 		k.stop()
-		return &refusal{websocket.CloseServiceRestart, "the server restarts"}
+		if limit != nil {
+			limit.Leave(identity.User, organization(name))
+		}
+		return &refusal{websocket.CloseServiceRestart, restarting}
 	}
-	if c.clients == nil {
-		c.clients = map[string]*client{}
-	}
-	c.clients[address] = k
+	c.clients = append(c.clients, k)
 	c.known.Store(true)
+	c.in.limit = readLimit
+	return nil
+}
+
+// organization is the first part of a document's name.
+func organization(name string) string {
+	org, _, _ := strings.Cut(name, "/")
+	return org
+}
+
+// client returns the document that is open under an address, nil if there is none.
+func (c *conn) client(address string) *client {
+	for _, k := range c.clients {
+		if k.address == address {
+			return k
+		}
+	}
 	return nil
 }
 
 // leave closes a document.
-func (c *conn) leave(address string) {
-	if client := c.clients[address]; client != nil {
-		delete(c.clients, address)
-		client.stop()
-		client.room.leave(client.member)
+func (c *conn) leave(k *client) {
+	c.clients = slices.DeleteFunc(c.clients, func(other *client) bool { return other == k })
+	k.leave()
+	if limit := c.limit.Load(); limit != nil {
+		limit.Leave(k.identity.User, organization(k.room.name))
 	}
 }
 
@@ -503,9 +600,7 @@ func (c *conn) echo(code int) {
 	if c.leaving.Swap(true) || !c.out.claim() {
 		return
 	}
-	if c.socket.SetWriteDeadline(time.Now().Add(byeTimeout)) == nil {
-		_, _ = c.socket.Write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
-	}
+	_, _ = c.socket.write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
 }
 
 // keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
@@ -516,54 +611,60 @@ func (c *conn) keepalive() {
 	}
 }
 
-// turn writes what waits, as far as the socket takes it; a goroutine of its own waits for the rest.
-func (c *conn) turn(o *outgoing) {
-	items, ok := c.out.take()
-	if !ok {
-		return
-	}
+// turn writes what waits, as far as the socket takes it. The rest waits for room, and what comes meanwhile for the rest.
+// It uses the buffer, and returns it for the next one. The lane calls it.
+func (c *conn) turn(buffer []byte) []byte {
 	var bytes []byte
 	var last bool
-	bytes, o.buffer, last = c.encode(o.buffer[:0], items)
-	giveBack(items)
-	n, err := o.write(c.raw, bytes)
+	if c.rest != nil {
+		bytes, last, c.rest = c.rest.bytes, c.rest.last, nil
+	} else {
+		items, ok := c.out.take()
+		if !ok {
+			return buffer
+		}
+		bytes, buffer, last = c.encode(buffer[:0], items)
+		giveBack(items)
+	}
+	n, err := c.write(bytes)
 	switch {
 	case err != nil:
 		c.fail()
 	case n < len(bytes):
-		rest := slices.Clone(bytes[n:])
-		c.edge.wait.Go(func() { c.finish(rest, last) })
-		return
+		c.rest = &rest{slices.Clone(bytes[n:]), last}
+		c.edge.poller.room(c)
+		return buffer
 	case last:
 		c.answer()
 	}
 	if c.out.written() {
 		c.lane.conn(c, false)
 	}
+	for _, k := range c.out.owed() {
+		k.room.queryAwareness(&k.member)
+	}
+	return buffer
 }
 
-// finish writes what the socket did not take at once, and what comes meanwhile.
-func (c *conn) finish(bytes []byte, last bool) {
-	for {
-		if err := c.socket.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			c.fail()
-		}
-		if _, err := c.socket.Write(bytes); err != nil {
-			c.fail()
-		}
-		if last {
-			c.answer()
-		}
-		// Afterwards turns write without a deadline: they do not wait.
-		if err := c.socket.SetWriteDeadline(time.Time{}); err != nil {
-			c.fail()
-		}
-		items, ok := c.out.take()
-		if !ok {
-			return
-		}
-		bytes, _, last = c.encode(nil, items)
-		giveBack(items)
+// write writes as much as the socket takes. If that is not all, the poller tells when there is room.
+func (c *conn) write(bytes []byte) (int, error) {
+	n, err := c.socket.write(bytes)
+	if err != nil || n == len(bytes) {
+		return n, err
+	}
+	// What the poller told before this went unheard: try again.
+	c.stuck.Store(time.Now().Unix())
+	more, err := c.socket.write(bytes[n:])
+	if n += more; err != nil || n == len(bytes) {
+		c.stuck.Store(0)
+	}
+	return n, err
+}
+
+// writable goes on writing if there was no room before.
+func (c *conn) writable() {
+	if c.stuck.Swap(0) != 0 {
+		c.lane.conn(c, false)
 	}
 }
 

@@ -35,6 +35,9 @@ import (
 // keepalives is the number of turns, one a second, in which all connections get a sign of life.
 const keepalives = 25
 
+// restarting is why clients are let go, or not taken, when the process is about to stop.
+const restarting = "the server restarts"
+
 // nobody is the presence of nobody.
 var nobody = protocol.EncodeAwareness(nil)
 
@@ -96,11 +99,11 @@ func New(opts Options) (*Edge, error) {
 		},
 	}
 	var err error
-	if e.poller, err = newPoller(func(id uint64) { e.readable([]uint64{id}) }); err != nil {
+	if e.poller, err = newPoller(); err != nil {
 		cancel()
 		return nil, err
 	}
-	e.wait.Go(func() { e.poller.run(e.readable) })
+	e.wait.Go(func() { e.poller.run(e.ready) })
 	for range runtime.GOMAXPROCS(0) {
 		l := newLane()
 		e.lanes = append(e.lanes, l)
@@ -124,7 +127,7 @@ func (e *Edge) StopAccepting() { e.draining.Store(true) }
 func (e *Edge) Drain(ctx context.Context, over time.Duration) error {
 	e.StopAccepting()
 	for _, c := range e.connected() {
-		timer := time.AfterFunc(rand.N(over), func() { c.bye(websocket.CloseServiceRestart, "the server restarts") })
+		timer := time.AfterFunc(rand.N(over), func() { c.bye(websocket.CloseServiceRestart, restarting) })
 		defer timer.Stop()
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)
@@ -242,20 +245,19 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve serves one connection. It returns at once: while the handler runs, net/http keeps the request and its buffers,
 // which are more than an idle connection needs.
-func (e *Edge) serve(socket net.Conn, dialect protocol.Dialect, name, token string, deflate bool) {
-	c, err := e.newConn(socket, dialect, token, deflate)
+func (e *Edge) serve(transport net.Conn, dialect protocol.Dialect, name, token string, deflate bool) {
+	c, err := e.newConn(transport, dialect, token, deflate)
 	if err != nil {
 		e.opts.Logger.Error("A connection cannot be served", "error", err)
-		_ = socket.Close()
 		return
 	}
 	if dialect == protocol.YWebsocket {
 		c.lane = e.lane(name)
 	}
 	e.mu.Lock()
-	if e.Draining() {
+	if e.ctx.Err() != nil {
 		e.mu.Unlock()
-		_ = socket.Close()
+		c.socket.close()
 		return
 	}
 	e.conns[c.id] = c
@@ -263,16 +265,29 @@ func (e *Edge) serve(socket net.Conn, dialect protocol.Dialect, name, token stri
 	e.mu.Unlock()
 	e.connections.Add(1)
 	e.opts.Metrics.connected(dialect, 1)
+	if e.Draining() { // Since it was upgraded: Drain may not have seen it.
+		c.bye(websocket.CloseServiceRestart, restarting)
+	}
 	go c.begin(name) // It belongs to live, as all that read the connection.
 }
 
-// readable reads connections that have something to say.
-func (e *Edge) readable(ids []uint64) {
+// ready lets connections read and write that can.
+func (e *Edge) ready(events []event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, id := range ids {
-		if c := e.conns[id]; c != nil {
-			go c.read() // As above.
+	for _, now := range events {
+		c := e.conns[now.id]
+		if c == nil {
+			continue
+		}
+		if now.writable {
+			c.writable()
+		}
+		if now.hung {
+			c.hung.Store(true)
+		}
+		if now.readable && c.wake() {
+			go c.read() // As in serve.
 		}
 	}
 }
@@ -287,11 +302,12 @@ func (e *Edge) ended(c *conn) {
 	e.live.Done()
 }
 
-// join brings a member into a document's room. It returns nil when nobody is accepted anymore.
-func (e *Edge) join(name string, m *member) *room {
+// join brings a member into a document's room. It returns nil when nobody is accepted anymore: a client while the edge is
+// draining, anybody when it is closed.
+func (e *Edge) join(name string, m *member, client bool) *room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.Draining() {
+	if client && e.Draining() || e.ctx.Err() != nil {
 		return nil
 	}
 	r := e.rooms[name]

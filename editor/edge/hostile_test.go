@@ -86,6 +86,60 @@ func TestAStrangerMayNotSendOnAndOn(t *testing.T) {
 	}
 }
 
+func TestAStrangersMessageMayNotBeLarge(t *testing.T) {
+	pods := startPods(t, 1)
+	assign(pods, pods, "pod-0", "", 1)
+	conn := open(t, pods[0], "/hocuspocus")
+	if err := conn.WriteMessage(websocket.BinaryMessage, large(t, 1<<20)); err != nil {
+		return // The server has had enough before all of it was sent.
+	}
+	if err := end(t, conn); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
+		t.Fatal(err)
+	}
+}
+
+func TestAClientMayNotPretendToBeACrowd(t *testing.T) {
+	pods := startPods(t, 2)
+	assign(pods, pods, "pod-1", "", 1)
+	ada := connect(t, pods[0], "a")
+	await(t, "the beginning", func() bool { return ada.knows(0) })
+	for id := range uint64(500) {
+		ada.write(protocol.Awareness, protocol.EncodeAwareness([]protocol.Presence{{Client: id, Clock: 1, State: "{}"}}))
+	}
+	// What follows it on the connection comes later.
+	ada.edit("done")
+	bob := connect(t, pods[1], "a")
+	await(t, "the change", func() bool { return bob.knows(1) })
+	conn := open(t, pods[1], "/collab/acme/a")
+	if err := conn.WriteMessage(websocket.BinaryMessage, protocol.Encode(protocol.QueryAwareness, nil)); err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for range 2 { // The answer, and whatever came before it.
+		_, data, err := conn.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := protocol.Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind != protocol.Awareness {
+			continue
+		}
+		presences, err := protocol.ParseAwareness(m.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most = max(most, len(presences)); most > 0 {
+			break
+		}
+	}
+	if most == 0 || most > 64 {
+		t.Fatalf("one client appears as %d", most)
+	}
+}
+
 func TestThePresenceOfALostPodIsForgotten(t *testing.T) {
 	pods := startPods(t, 2)
 	assign(pods, pods, "pod-1", "", 1)

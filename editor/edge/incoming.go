@@ -22,8 +22,9 @@ func (e *frameError) Error() string { return e.reason }
 
 func malformed(reason string) error { return &frameError{websocket.CloseProtocolError, reason} }
 
-var errTooBig = &frameError{
-	websocket.CloseMessageTooBig, fmt.Sprintf("a message may have at most %d bytes", readLimit),
+// tooBig is the error of a message that is larger than a client may send.
+func tooBig(limit int) error {
+	return &frameError{websocket.CloseMessageTooBig, fmt.Sprintf("a message may have at most %d bytes", limit)}
 }
 
 // incoming makes messages of the bytes of a client, as RFC 6455, section 5, and RFC 7692 have them. It holds nothing
@@ -31,6 +32,16 @@ var errTooBig = &frameError{
 type incoming struct {
 	// deflate says that messages may be compressed.
 	deflate bool
+	// broken says that a frame was malformed: nobody knows where the next one begins.
+	broken bool
+	// limit bounds a message, uncompressed.
+	limit int32
+	// begun is what has arrived of a message that is not complete, nil if there is none.
+	begun *begun
+}
+
+// begun is the beginning of a message.
+type begun struct {
 	// partial is the beginning of a frame whose end has not arrived.
 	partial []byte
 	// message is what earlier frames of a message brought; kind is its kind, 0 if no message has begun, and compressed what
@@ -38,8 +49,6 @@ type incoming struct {
 	message    []byte
 	kind       byte
 	compressed bool
-	// broken says that a frame was malformed: nobody knows where the next one begins.
-	broken bool
 }
 
 const (
@@ -59,7 +68,7 @@ type header struct {
 }
 
 // parseHeader reads a header. It returns false if data does not have all of it.
-func parseHeader(data []byte) (h header, whole bool, err error) {
+func parseHeader(data []byte, limit int) (h header, whole bool, err error) {
 	if len(data) < 2 {
 		return h, false, nil
 	}
@@ -92,10 +101,10 @@ func parseHeader(data []byte) (h header, whole bool, err error) {
 		return h, false, malformed("a control frame that is none")
 	case !control && h.opcode > websocket.BinaryMessage:
 		return h, false, malformed("an unknown kind of frame")
-	case length > readLimit:
-		return h, false, errTooBig
+	case length > uint64(limit): //nolint:gosec // It is positive.
+		return h, false, tooBig(limit)
 	}
-	h.size, h.length = size+4, int(length) //nolint:gosec // At most readLimit.
+	h.size, h.length = size+4, int(length) //nolint:gosec // At most the limit.
 	return h, true, nil
 }
 
@@ -114,12 +123,17 @@ func (in *incoming) feed(data []byte, take func(opcode byte, payload []byte) err
 }
 
 func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) error) error {
-	if len(in.partial) > 0 {
-		in.partial = append(in.partial, data...)
-		data = in.partial
+	var here begun // Most messages are complete, and need no memory of their own.
+	b := &here
+	if in.begun != nil {
+		b = in.begun
+	}
+	if len(b.partial) > 0 {
+		b.partial = append(b.partial, data...)
+		data = b.partial
 	}
 	for {
-		h, whole, err := parseHeader(data)
+		h, whole, err := parseHeader(data, int(in.limit))
 		if err != nil {
 			return err
 		}
@@ -128,43 +142,50 @@ func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) er
 		}
 		payload := unmask(data[h.size:h.size+h.length], h.mask)
 		data = data[h.size+h.length:]
-		if err := in.frame(h, payload, take); err != nil {
+		if err := in.frame(b, h, payload, take); err != nil {
 			return err
 		}
 	}
 	switch {
 	case len(data) == 0:
-		in.partial = nil
-	case len(in.partial) == 0 || len(data) < len(in.partial):
-		in.partial = bytes.Clone(data)
+		b.partial = nil
+	case len(b.partial) == 0 || len(data) < len(b.partial):
+		b.partial = bytes.Clone(data)
+	}
+	switch {
+	case len(b.partial) == 0 && b.kind == 0:
+		in.begun = nil
+	case in.begun == nil:
+		kept := here
+		in.begun = &kept
 	}
 	return nil
 }
 
 // frame takes a whole frame.
-func (in *incoming) frame(h header, payload []byte, take func(opcode byte, payload []byte) error) error {
+func (in *incoming) frame(b *begun, h header, payload []byte, take func(opcode byte, payload []byte) error) error {
 	switch {
 	case h.opcode >= websocket.CloseMessage:
 		return take(h.opcode, payload)
-	case (h.opcode == continuation) != (in.kind != 0), h.compressed && (!in.deflate || h.opcode == continuation):
+	case (h.opcode == continuation) != (b.kind != 0), h.compressed && (!in.deflate || h.opcode == continuation):
 		return malformed("a frame out of order")
-	case len(in.message)+len(payload) > readLimit:
-		return errTooBig
+	case len(b.message)+len(payload) > int(in.limit):
+		return tooBig(int(in.limit))
 	case h.opcode != continuation:
-		in.kind, in.compressed = h.opcode, h.compressed
+		b.kind, b.compressed = h.opcode, h.compressed
 	}
 	if !h.final {
-		in.message = append(in.message, payload...)
+		b.message = append(b.message, payload...)
 		return nil
 	}
-	if len(in.message) > 0 {
-		payload = append(in.message, payload...)
+	if len(b.message) > 0 {
+		payload = append(b.message, payload...)
 	}
-	kind, compressed := in.kind, in.compressed
-	in.message, in.kind, in.compressed = nil, 0, false
+	kind, compressed := b.kind, b.compressed
+	b.message, b.kind, b.compressed = nil, 0, false
 	if compressed {
 		var err error
-		if payload, err = inflate(payload); err != nil {
+		if payload, err = inflate(payload, int(in.limit)); err != nil {
 			return err
 		}
 	}
@@ -192,16 +213,16 @@ var blocks = []byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}
 var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
 // inflate decompresses a message. What is on the wire may be a thousandth of what comes out of it.
-func inflate(payload []byte) ([]byte, error) {
+func inflate(payload []byte, limit int) ([]byte, error) {
 	reader, _ := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(reader)
 	if resetter, ok := reader.(flate.Resetter); ok {
 		_ = resetter.Reset(io.MultiReader(bytes.NewReader(payload), bytes.NewReader(blocks)), nil) // It never fails.
 	}
-	out, err := io.ReadAll(io.LimitReader(reader, readLimit+1))
+	out, err := io.ReadAll(io.LimitReader(reader, int64(limit)+1))
 	switch {
-	case len(out) > readLimit:
-		return nil, errTooBig
+	case len(out) > limit:
+		return nil, tooBig(limit)
 	case err != nil:
 		return nil, &frameError{websocket.CloseInvalidFramePayloadData, "the compressed message is malformed"}
 	}

@@ -122,13 +122,13 @@ func TestWhatAClientSendsIsUnderstoodHoweverItArrives(t *testing.T) {
 			}
 			chunks, rest = append(chunks, rest[:n]), rest[n:]
 		}
-		in := &incoming{deflate: compressed}
+		in := &incoming{deflate: compressed, limit: readLimit}
 		got, code := collect(in, chunks...)
 		if code != 0 || !slices.Equal(got, want) {
 			rt.Fatalf("code %d, got %d of %d messages", code, len(got), len(want))
 		}
-		if in.partial != nil || in.message != nil || in.kind != 0 {
-			rt.Fatalf("something is held after the last message: %+v", in)
+		if in.begun != nil {
+			rt.Fatalf("something is held after the last message: %+v", in.begun)
 		}
 	})
 }
@@ -141,7 +141,7 @@ func TestAControlFrameMayComeBetweenTheFramesOfAMessage(t *testing.T) {
 		clientFrame(finalBit|continuation, []byte("c")),
 	)
 	want := []heard{{websocket.PingMessage, "p"}, {websocket.BinaryMessage, "abc"}}
-	if got, code := collect(&incoming{}, sent); code != 0 || !slices.Equal(got, want) {
+	if got, code := collect(&incoming{limit: readLimit}, sent); code != 0 || !slices.Equal(got, want) {
 		t.Fatalf("got %v, code %d", got, code)
 	}
 }
@@ -173,18 +173,18 @@ func TestAMalformedFrameIsAnsweredWithItsCode(t *testing.T) {
 		"a bomb":                       {clientFrame(finalBit|compressedBit|websocket.BinaryMessage, zeros), websocket.CloseMessageTooBig},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := &incoming{deflate: true}
+			in := &incoming{deflate: true, limit: readLimit}
 			got, code := collect(in, c.sent, binaryFrame(finalBit))
 			if code != c.code || len(got) != 0 {
 				t.Errorf("code %d, took %v, want code %d and nothing", code, got, c.code)
 			}
-			if in.partial != nil || in.message != nil {
+			if in.begun != nil {
 				t.Error("what was malformed is held")
 			}
 		})
 	}
 	t.Run("compressed without having agreed to it", func(t *testing.T) {
-		if _, code := collect(&incoming{}, binaryFrame(finalBit|compressedBit)); code != websocket.CloseProtocolError {
+		if _, code := collect(&incoming{limit: readLimit}, binaryFrame(finalBit|compressedBit)); code != websocket.CloseProtocolError {
 			t.Errorf("code %d", code)
 		}
 	})
@@ -194,7 +194,7 @@ func TestAMalformedFrameIsAnsweredWithItsCode(t *testing.T) {
 		for range 3 {
 			chunks = append(chunks, clientFrame(continuation, part))
 		}
-		if _, code := collect(&incoming{}, chunks...); code != websocket.CloseMessageTooBig {
+		if _, code := collect(&incoming{limit: readLimit}, chunks...); code != websocket.CloseMessageTooBig {
 			t.Errorf("code %d", code)
 		}
 	})
@@ -214,8 +214,8 @@ func FuzzIncoming(f *testing.F) {
 	f.Add(clientFrame(finalBit|websocket.CloseMessage, websocket.FormatCloseMessage(1000, "")), uint8(2))
 	f.Add(clientFrame(finalBit|websocket.BinaryMessage, make([]byte, 300)), uint8(255))
 	f.Fuzz(func(t *testing.T, sent []byte, chunk uint8) {
-		whole, code := collect(&incoming{deflate: true}, sent)
-		parts, partly := collect(&incoming{deflate: true}, slices.Collect(slices.Chunk(sent, int(chunk)+1))...)
+		whole, code := collect(&incoming{deflate: true, limit: readLimit}, sent)
+		parts, partly := collect(&incoming{deflate: true, limit: readLimit}, slices.Collect(slices.Chunk(sent, int(chunk)+1))...)
 		if code != partly || !slices.Equal(whole, parts) {
 			t.Fatalf("at once: %d messages, code %d; in parts: %d, code %d", len(whole), code, len(parts), partly)
 		}

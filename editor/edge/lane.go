@@ -29,8 +29,8 @@ type lane struct {
 	// hurry asks for the connections' turn at once.
 	hurry bool
 
-	// The rest is the running goroutine's.
-	out outgoing
+	// The rest is the running goroutine's. buffer is for what one connection gets.
+	buffer []byte
 	// late is how late turns began lately, on average.
 	late time.Duration
 }
@@ -126,7 +126,7 @@ func (l *lane) connections(spare []*conn) []*conn {
 	l.conns = spare[:0]
 	l.mu.Unlock()
 	for i, c := range conns {
-		c.turn(&l.out)
+		l.buffer = c.turn(l.buffer)
 		conns[i] = nil
 	}
 	return conns

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -26,8 +27,8 @@ type item struct {
 	more    [][]byte
 	// presences are what a payload of awareness says; later they are more than that.
 	presences []protocol.Presence
-	// dropped is how many presences gave way to newer ones.
-	dropped int
+	// told is what they take, once they are more; dropped is how many gave way to newer ones.
+	told, dropped int
 	// frame is the message as it is sent, if others get it too.
 	frame []byte
 	// control is a ping, pong or close frame, whose payload it is; it is no message.
@@ -52,7 +53,9 @@ type outbox struct {
 	mu    sync.Mutex
 	items []item
 	bytes int
-	stage stage
+	// missed are the documents whose presence was dropped because too much waits.
+	missed []*client
+	stage  stage
 	// closed says that nothing may be added.
 	closed bool
 }
@@ -64,7 +67,15 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 	if o.closed {
 		return false, true
 	}
-	if o.bytes > queueBytes {
+	switch {
+	case o.bytes <= queueBytes:
+	case m.kind == protocol.Awareness:
+		// Presence gives way first. When there is room again the client gets all of it.
+		if to != nil && !slices.Contains(o.missed, to) {
+			o.missed = append(o.missed, to)
+		}
+		return false, true
+	default:
 		return false, false
 	}
 	o.bytes += itemBytes + len(m.payload)
@@ -76,17 +87,19 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 				it.more, it.frame = append(it.more, m.payload), nil
 				return false, true
 			}
-			to.updates = len(o.items) + 1
+			to.updates = int32(len(o.items)) + 1 //nolint:gosec // Bounded by queueBytes.
 		case protocol.Awareness:
 			if i := to.presences; i > 0 {
 				it := &o.items[i-1]
-				o.bytes -= itemBytes + len(m.payload)
+				o.bytes -= itemBytes + len(m.payload) + it.told
 				n := len(it.presences) + len(m.presences)
 				it.presences, it.frame = protocol.Latest(it.presences, m.presences), nil
 				it.dropped += n - len(it.presences)
+				it.told = presenceBytes(it.presences)
+				o.bytes += it.told
 				return false, true
 			}
-			to.presences = len(o.items) + 1
+			to.presences = int32(len(o.items)) + 1 //nolint:gosec // As above.
 		default:
 			// The rest is told as it is.
 		}
@@ -157,7 +170,7 @@ func (o *outbox) push(it item) (ask bool) {
 func (o *outbox) clear() {
 	o.settle()
 	clear(o.items)
-	o.items, o.bytes = o.items[:0], 0
+	o.items, o.bytes, o.missed = o.items[:0], 0, nil
 }
 
 // settle forgets which items can be added to.
@@ -185,6 +198,26 @@ func (o *outbox) take() (items []item, ok bool) {
 	items = o.items
 	o.items, o.bytes, o.stage = nil, 0, writing
 	return items, true
+}
+
+// presenceBytes is what presences take.
+func presenceBytes(presences []protocol.Presence) (n int) {
+	for _, p := range presences {
+		n += itemBytes + len(p.State)
+	}
+	return n
+}
+
+// owed returns the documents whose presence the client has missed, once there is room.
+func (o *outbox) owed() []*client {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bytes > 0 {
+		return nil
+	}
+	missed := o.missed
+	o.missed = nil
+	return missed
 }
 
 // written ends the writing of what was taken out. It says whether the connection has to ask for another turn.

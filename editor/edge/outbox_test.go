@@ -122,6 +122,47 @@ func TestAClientThatDoesNotReadIsCutOffInTheEnd(t *testing.T) {
 	}
 }
 
+func TestPresenceGivesWayFirst(t *testing.T) {
+	var o outbox
+	k := &client{conn: &conn{dialect: protocol.YWebsocket}}
+	o.add(k, message{kind: protocol.SyncStep2, payload: make([]byte, queueBytes+1)})
+	for clock := range uint64(3) {
+		if _, room := o.add(k, presence([]protocol.Presence{{Client: 1, Clock: clock, State: "{}"}})); !room {
+			t.Fatal("presence cuts off a client that is slow")
+		}
+	}
+	if owed := o.owed(); len(owed) != 0 {
+		t.Fatal("presence is due while there is no room")
+	}
+	if items := taken(t, &o); len(items) != 1 {
+		t.Fatalf("%d messages wait", len(items))
+	}
+	if o.written() {
+		t.Fatal("something waits")
+	}
+	if owed := o.owed(); len(owed) != 1 || owed[0] != k {
+		t.Fatalf("presence of %d documents is due", len(owed))
+	}
+	if owed := o.owed(); len(owed) != 0 {
+		t.Fatal("presence is due twice")
+	}
+}
+
+func TestWaitingPresenceCountsAsWhatItTakes(t *testing.T) {
+	var o outbox
+	k := &client{conn: &conn{dialect: protocol.YWebsocket}}
+	state := `"` + strings.Repeat("x", 100_000) + `"`
+	for id := range uint64(200) {
+		o.add(k, presence([]protocol.Presence{{Client: id, Clock: 1, State: state}}))
+	}
+	if o.bytes > queueBytes+2*len(state) {
+		t.Fatalf("%d bytes of presence wait", o.bytes)
+	}
+	if len(o.missed) != 1 {
+		t.Fatal("nobody knows that presence is missing")
+	}
+}
+
 func TestAFrameIsMadeOnceForEveryoneOfOneSort(t *testing.T) {
 	short, long := update([]byte("abc")), update(bytes.Repeat([]byte("abc"), compressFrom))
 	for _, m := range []message{short, long} {

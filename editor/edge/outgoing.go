@@ -3,9 +3,7 @@ package edge
 import (
 	"compress/flate"
 	"encoding/binary"
-	"errors"
 	"sync"
-	"syscall"
 
 	"github.com/gorilla/websocket"
 
@@ -111,45 +109,4 @@ func (m message) frame(dialect protocol.Dialect, address string, deflate bool) [
 	f := frame{dialect, address, deflate, appendMessage(make([]byte, 0, len(whole)+10), whole, deflate)}
 	*m.frames = append(*m.frames, f)
 	return f.bytes
-}
-
-// outgoing writes to sockets without waiting for anybody. It keeps its buffer from one turn to the next.
-type outgoing struct {
-	buffer []byte
-	// What attempt is about: the bytes, how many were written, and why no more.
-	bytes   []byte
-	written int
-	failed  error
-	attempt func(fd uintptr) bool
-}
-
-// write writes as much as there is room for.
-func (o *outgoing) write(to syscall.RawConn, bytes []byte) (int, error) {
-	if o.attempt == nil {
-		o.attempt = o.try
-	}
-	o.bytes, o.written, o.failed = bytes, 0, nil
-	if err := to.Write(o.attempt); err != nil {
-		return 0, err
-	}
-	o.bytes = nil
-	return o.written, o.failed
-}
-
-// try is called with the socket's descriptor, which does not block. It returns true: nobody waits for room.
-func (o *outgoing) try(fd uintptr) bool {
-	for o.written < len(o.bytes) {
-		n, err := syscall.Write(int(fd), o.bytes[o.written:])
-		switch {
-		case err == nil:
-			o.written += n
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EAGAIN):
-			return true
-		default:
-			o.failed = err
-			return true
-		}
-	}
-	return true
 }

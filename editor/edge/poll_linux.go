@@ -7,16 +7,25 @@ import (
 	"syscall"
 )
 
-// poller says which sockets have something to read, so that an idle connection needs no goroutine and no buffer. Its own
-// descriptor waits in the runtime's poller, as any other file does.
+// poller says which sockets are ready, so that an idle connection needs no goroutine and no buffer. Its own descriptor
+// waits in the runtime's poller, as any other file does.
 type poller struct {
 	file *os.File
 	raw  syscall.RawConn
 	fd   int
 }
 
+// event says what a connection is ready for. hung says that the client has ended the stream, perhaps behind data.
+type event struct {
+	id                       uint64
+	readable, writable, hung bool
+}
+
+// edgeTriggered is EPOLLET, which package syscall has as a negative number.
+const edgeTriggered = 1 << 31
+
 // newPoller returns a poller; run has to be called, and close ends that.
-func newPoller(func(id uint64)) (*poller, error) {
+func newPoller() (*poller, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -31,42 +40,48 @@ func newPoller(func(id uint64)) (*poller, error) {
 	return p, nil
 }
 
-// wait asks to be told once, by run, when there is something to read; again says that it was asked for before.
-func (p *poller) wait(c *conn, again bool) error {
-	event := syscall.EpollEvent{
-		Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT,
+// add begins to tell, by run, whenever something new can be read from a connection, or written to it after there was no
+// room. That needs no call for each time.
+func (p *poller) add(c *conn) error {
+	e := syscall.EpollEvent{
+		Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | edgeTriggered,
 		Fd:     int32(uint32(c.id)), Pad: int32(uint32(c.id >> 32)), //nolint:gosec // Halves.
 	}
-	operation := syscall.EPOLL_CTL_ADD
-	if again {
-		operation = syscall.EPOLL_CTL_MOD
-	}
-	if err := syscall.EpollCtl(p.fd, operation, c.fd, &event); err != nil {
+	if err := syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, c.socket.fd, &e); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	return nil
 }
 
-// run calls ready with the ids of connections that have something to read, until close is called.
-func (p *poller) run(ready func(ids []uint64)) {
-	events, ids := make([]syscall.EpollEvent, 128), make([]uint64, 0, 128)
+// await and room say that the connection waits for reading and for writing, which add has asked for already.
+func (p *poller) await(*conn) {}
+func (p *poller) room(*conn)  {}
+
+// run calls ready with what happened, until close is called.
+func (p *poller) run(ready func([]event)) {
+	const gone = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR
+	raw, events := make([]syscall.EpollEvent, 128), make([]event, 0, 128)
 	for {
 		n := 0
 		err := p.raw.Read(func(uintptr) bool {
 			var err error
-			for n, err = syscall.EpollWait(p.fd, events, 0); errors.Is(err, syscall.EINTR); {
-				n, err = syscall.EpollWait(p.fd, events, 0)
+			for n, err = syscall.EpollWait(p.fd, raw, 0); errors.Is(err, syscall.EINTR); {
+				n, err = syscall.EpollWait(p.fd, raw, 0)
 			}
 			return n > 0
 		})
 		if err != nil {
 			return // It was closed.
 		}
-		ids = ids[:0]
-		for _, e := range events[:n] {
-			ids = append(ids, uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32) //nolint:gosec // Halves.
+		events = events[:0]
+		for _, e := range raw[:n] {
+			events = append(events, event{
+				id:       uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32, //nolint:gosec // Halves.
+				readable: e.Events&(syscall.EPOLLIN|gone) != 0, hung: e.Events&gone != 0,
+				writable: e.Events&(syscall.EPOLLOUT|gone) != 0,
+			})
 		}
-		ready(ids)
+		ready(events)
 	}
 }
 

@@ -26,24 +26,39 @@ const (
 	recentUpdates = 256
 	// pendingBytes bounds what waits for the room's turn.
 	pendingBytes = 1 << 20
+	// maxAnnounced bounds the clients that a member may bring into the room: itself, and some of which it heard before we did.
+	maxAnnounced = 64
 )
+
+// participant is what a member stands for. send and gone are called with the room locked, and must neither block nor call
+// the room.
+type participant interface {
+	// author says how and from whom changes come.
+	author() (origin, user string)
+	// send brings what happens in the room.
+	send(m message)
+	// gone says that the document is deleted.
+	gone()
+}
 
 // member is somebody in a room: a document on a client's connection, or a Session.
 type member struct {
-	// origin and user say how and from whom changes come.
-	origin, user string
+	participant
 	// silent members have nothing to tell the owner: they are not asked for what it lacks.
 	silent bool
-	// send is called with the room locked, and must neither block nor call the room.
-	send func(m message)
-	// gone is told, likewise, that the document is deleted.
-	gone func()
-	// vector is the state vector of a question that is not answered yet, since asked and under the number ref; question
-	// says that the answer ends with a question in turn. The room's mutex guards them.
-	vector   []byte
-	question bool
-	asked    time.Time
-	ref      uint64
+	// announced is how many clients the member has announced, at the most. The room's mutex guards it.
+	announced int32
+	// question is what the member wants to know and has no answer to yet, nil if nothing. The room's mutex guards it.
+	question *question
+}
+
+// question asks, under the number ref, for what somebody with a state vector lacks; both says that the answer ends with a
+// question in turn.
+type question struct {
+	vector []byte
+	both   bool
+	asked  time.Time
+	ref    uint64
 }
 
 // fate is told what became of a change: that it is stored, or why it will never be. It is called with the room locked,
@@ -213,7 +228,7 @@ func (r *room) attached(k *link, f *peer.Frame) {
 	// Who waited for an answer of the last owner asks again.
 	clear(r.refs)
 	for m := range r.members {
-		if m.vector != nil {
+		if m.question != nil {
 			r.ask(m)
 		}
 	}
@@ -254,15 +269,24 @@ func (r *room) up(f *peer.Frame) {
 	}
 }
 
+// withdraw forgets what a member has asked.
+func (r *room) withdraw(m *member) {
+	if m.question != nil {
+		delete(r.refs, m.question.ref)
+		m.question = nil
+	}
+}
+
+// ask asks the owner what a member wants to know.
 func (r *room) ask(m *member) {
 	if r.link == nil {
 		return
 	}
-	delete(r.refs, m.ref) // An older question is not worth answering anymore.
 	r.last++
-	m.ref = r.last
-	r.refs[m.ref] = m
-	r.up(&peer.Frame{Kind: peer.Sync, ID: m.ref, Parts: [][]byte{m.vector}})
+	q := m.question
+	q.ref = r.last
+	r.refs[q.ref] = m
+	r.up(&peer.Frame{Kind: peer.Sync, ID: q.ref, Parts: [][]byte{q.vector}})
 }
 
 // handle takes a frame of the owner.
@@ -304,9 +328,10 @@ func (r *room) answered(f *peer.Frame) {
 			}
 		}
 	case m != nil:
-		r.edge.opts.Metrics.joined(time.Since(m.asked))
-		m.vector = nil
-		if m.question && !m.silent {
+		q := m.question
+		m.question = nil
+		r.edge.opts.Metrics.joined(time.Since(q.asked))
+		if q.both && !m.silent {
 			m.send(message{kind: protocol.SyncStep1, payload: f.Parts[0]})
 		}
 		m.send(presence(r.presence.Present(nil)))
@@ -439,11 +464,15 @@ func (r *room) count() {
 	r.recent = nil
 }
 
+// stopper says when nobody waits anymore: a context, or a connection.
+type stopper interface{ Done() <-chan struct{} }
+
 // update takes a member's change. It waits while too much is not acknowledged, so that its caller does not read on, and
-// returns false if stop is closed before there is room. A reply to SyncStep1 mostly repeats what everybody knows: the owner
+// returns false if that ends by stop. A reply to SyncStep1 mostly repeats what everybody knows: the owner
 // decides whether the others need it.
-func (r *room) update(stop <-chan struct{}, m *member, update []byte, reply bool, done fate) bool {
-	f := &peer.Frame{Kind: peer.Update, Text: m.origin + "\x00" + m.user, Parts: [][]byte{update}}
+func (r *room) update(stop stopper, m *member, update []byte, reply bool, done fate) bool {
+	origin, user := m.author()
+	f := &peer.Frame{Kind: peer.Update, Text: origin + "\x00" + user, Parts: [][]byte{update}}
 	if reply {
 		f.Parts = append(f.Parts, []byte{1})
 	}
@@ -455,17 +484,17 @@ func (r *room) update(stop <-chan struct{}, m *member, update []byte, reply bool
 }
 
 // check asks whether the owner has all of an update. It waits as update does.
-func (r *room) check(stop <-chan struct{}, update []byte, done fate) bool {
+func (r *room) check(stop stopper, update []byte, done fate) bool {
 	return r.post(stop, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
 }
 
 // evict asks the owner to close the document for everybody. It waits as update does.
-func (r *room) evict(stop <-chan struct{}, done fate) bool {
+func (r *room) evict(stop stopper, done fate) bool {
 	return r.post(stop, &peer.Frame{Kind: peer.Evict}, done, func() {})
 }
 
 // post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
-func (r *room) post(stop <-chan struct{}, f *peer.Frame, done fate, then func()) bool {
+func (r *room) post(stop stopper, f *peer.Frame, done fate, then func()) bool {
 	for {
 		r.mu.Lock()
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
@@ -475,7 +504,7 @@ func (r *room) post(stop <-chan struct{}, f *peer.Frame, done fate, then func())
 		r.mu.Unlock()
 		select {
 		case <-space:
-		case <-stop:
+		case <-stop.Done():
 			return false
 		}
 	}
@@ -566,6 +595,13 @@ func (r *room) published(e storage.Entry) {
 func (r *room) awareness(m *member, presences []protocol.Presence) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if int(m.announced)+len(presences) > maxAnnounced {
+		// Yjs clients repeat what they hear, so that most of what was counted was announced by others.
+		if m.announced = int32(r.presence.Announced(m)); int(m.announced)+len(presences) > maxAnnounced { //nolint:gosec // Bounded.
+			presences = r.presence.Here(presences)
+		}
+	}
+	m.announced += int32(len(presences)) //nolint:gosec // As above.
 	changed, stale := r.presence.Apply(presences, m)
 	if len(stale) > 0 {
 		m.send(presence(stale))
@@ -591,12 +627,20 @@ func (r *room) stateless(m *member, payload []byte) {
 	r.up(&peer.Frame{Kind: peer.Stateless, Parts: [][]byte{payload}})
 }
 
-// sync answers a member's question for what it lacks; question says that it is asked in turn.
-func (r *room) sync(m *member, vector []byte, question bool) {
+// sync answers a member's question for what it lacks; both says that it is asked in turn.
+func (r *room) sync(m *member, vector []byte, both bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.vector, m.question, m.asked = vector, question, time.Now()
+	r.withdraw(m) // An older question is not worth answering anymore.
+	m.question = &question{vector: vector, both: both, asked: time.Now()}
 	r.ask(m)
+}
+
+// speaks says whether a member may have something to tell the owner.
+func (r *room) speaks(m *member, speaks bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.silent = !speaks
 }
 
 // queryAwareness tells a member who is here.
@@ -611,7 +655,7 @@ func (r *room) leave(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.members, m)
-	delete(r.refs, m.ref)
+	r.withdraw(m)
 	r.announce(r.presence.Leave(m))
 	r.wake()
 }

@@ -14,7 +14,8 @@ import (
 // ErrName says that a document's name is not "organization/document".
 var ErrName = errors.New("not a document's name")
 
-// ErrDraining says that the process is about to stop.
+// ErrDraining says that the edge is closed. While it drains, sessions can be opened: what was acknowledged here may have to
+// be handed on.
 var ErrDraining = errors.New("the server is about to stop")
 
 // ErrDeleted says that the document is deleted.
@@ -28,13 +29,16 @@ func (e *RefusedError) Error() string { return "the change was refused: " + stri
 
 // Session is a participant within this process, for the REST API and the like. It is safe for concurrent use.
 type Session struct {
-	room    *room
-	member  *member
+	room   *room
+	member member
+	// origin and user are who its changes are stored as.
+	origin, user string
+
 	changes chan struct{}
 	left    sync.Once
 	// deleted is closed when the document turns out to be.
 	deleted chan struct{}
-	gone    sync.Once
+	closing sync.Once
 
 	// asking lets one State ask at a time.
 	asking chan struct{}
@@ -48,17 +52,22 @@ func (e *Edge) Open(document, origin, user string) (*Session, error) {
 	if !validName(document) {
 		return nil, fmt.Errorf("%w: %.100q", ErrName, document)
 	}
-	s := &Session{changes: make(chan struct{}, 1), asking: make(chan struct{}, 1), deleted: make(chan struct{})}
-	s.member = &member{
-		origin: origin, user: user, silent: true, send: s.take, gone: func() { s.gone.Do(func() { close(s.deleted) }) },
+	s := &Session{
+		origin: origin, user: user,
+		changes: make(chan struct{}, 1), asking: make(chan struct{}, 1), deleted: make(chan struct{}),
 	}
-	if s.room = e.join(document, s.member); s.room == nil {
+	s.member = member{participant: s, silent: true}
+	if s.room = e.join(document, &s.member, false); s.room == nil {
 		return nil, ErrDraining
 	}
 	return s, nil
 }
 
-func (s *Session) take(m message) {
+func (s *Session) author() (origin, user string) { return s.origin, s.user }
+
+func (s *Session) gone() { s.closing.Do(func() { close(s.deleted) }) }
+
+func (s *Session) send(m message) {
 	switch m.kind {
 	case protocol.SyncStep2:
 		s.mu.Lock()
@@ -90,7 +99,7 @@ func (s *Session) State(ctx context.Context) ([]byte, error) {
 	s.mu.Lock()
 	s.answer = answer
 	s.mu.Unlock()
-	s.room.sync(s.member, protocol.EmptyStateVector(), false)
+	s.room.sync(&s.member, protocol.EmptyStateVector(), false)
 	select {
 	case state := <-answer:
 		return state, nil
@@ -113,7 +122,7 @@ func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if err := crdt.ValidateUpdate(update); err != nil {
 		return &RefusedError{document.Malformed}
 	}
-	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx.Done(), s.member, update, false, done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx, &s.member, update, false, done) })
 }
 
 // wait asks the owner for something and waits for the answer.
@@ -147,11 +156,11 @@ func (e *Edge) Evict(ctx context.Context, document string) error {
 		return err
 	}
 	defer s.Close()
-	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx.Done(), done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx, done) })
 }
 
 // Changes has a value when the document was changed by others since the last one was taken.
 func (s *Session) Changes() <-chan struct{} { return s.changes }
 
 // Close ends the session. What was applied is still stored.
-func (s *Session) Close() { s.left.Do(func() { s.room.leave(s.member) }) }
+func (s *Session) Close() { s.left.Do(func() { s.room.leave(&s.member) }) }

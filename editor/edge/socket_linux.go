@@ -1,0 +1,96 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// socket is a client's, taken over from package net, which keeps three times as much for each. Nothing waits in it: who
+// reads or writes is told how far that went. One goroutine at a time reads, and it is the one that closes.
+type socket struct {
+	mu sync.Mutex
+	// fd is the descriptor, -1 when it is closed. The mutex keeps it from being closed, and its number from being another's,
+	// while somebody else uses it.
+	fd int
+}
+
+// take takes a connection over. It is closed, in any case; the socket is another descriptor of it.
+func (s *socket) take(from net.Conn) error {
+	defer func() { _ = from.Close() }()
+	s.fd = -1
+	transport, ok := from.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("a %T is no socket", from)
+	}
+	raw, err := transport.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("the socket: %w", err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		// As net has set it, the socket does not block: descriptors of one socket share that.
+		copied, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+		if errno != 0 {
+			failed = errno
+			return
+		}
+		s.fd = int(copied)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("the socket: %w", err)
+	}
+	return nil
+}
+
+// read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
+// syscall.EAGAIN, which says that there is nothing now.
+func (s *socket) read(b []byte) (n int, err error) {
+	for {
+		n, err = syscall.Read(s.fd, b)
+		if !errors.Is(err, syscall.EINTR) {
+			return max(n, 0), err
+		}
+	}
+}
+
+// write writes as much of b as there is room for.
+func (s *socket) write(b []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return 0, net.ErrClosed
+	}
+	for n < len(b) {
+		m, err := syscall.Write(s.fd, b[n:])
+		switch {
+		case err == nil:
+			n += m
+		case errors.Is(err, syscall.EAGAIN):
+			return n, nil
+		case !errors.Is(err, syscall.EINTR):
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// shut ends the stream in both directions, for whoever reads or waits to.
+func (s *socket) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd >= 0 {
+		_ = syscall.Shutdown(s.fd, syscall.SHUT_RDWR)
+	}
+}
+
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd >= 0 {
+		_ = syscall.Close(s.fd)
+		s.fd = -1
+	}
+}

@@ -1,0 +1,74 @@
+//go:build !linux
+
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// socket is a client's. Nothing waits in it: who reads or writes is told how far that went. Where there is no epoll it stays
+// with package net, whose poller is the one that knows when it is ready.
+type socket struct {
+	conn net.Conn
+	raw  syscall.RawConn
+}
+
+// take takes a connection over.
+func (s *socket) take(from net.Conn) error {
+	transport, ok := from.(syscall.Conn)
+	if !ok {
+		_ = from.Close()
+		return fmt.Errorf("a %T is no socket", from)
+	}
+	raw, err := transport.SyscallConn()
+	if err != nil {
+		_ = from.Close()
+		return fmt.Errorf("the socket: %w", err)
+	}
+	s.conn, s.raw = from, raw
+	return nil
+}
+
+// read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
+// syscall.EAGAIN, which says that there is nothing now.
+func (s *socket) read(b []byte) (n int, err error) {
+	closed := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, err = syscall.Read(int(fd), b)
+			if !errors.Is(err, syscall.EINTR) {
+				return true
+			}
+		}
+	})
+	return max(n, 0), errors.Join(err, closed)
+}
+
+// write writes as much of b as there is room for.
+func (s *socket) write(b []byte) (n int, err error) {
+	closed := s.raw.Write(func(fd uintptr) bool {
+		for n < len(b) {
+			m, failed := syscall.Write(int(fd), b[n:])
+			switch {
+			case failed == nil:
+				n += m
+			case errors.Is(failed, syscall.EAGAIN):
+				return true
+			case !errors.Is(failed, syscall.EINTR):
+				err = failed
+				return true
+			}
+		}
+		return true
+	})
+	return n, errors.Join(err, closed)
+}
+
+// shut ends the stream in both directions, for whoever reads or waits to.
+func (s *socket) shut() {
+	_ = s.raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+}
+
+func (s *socket) close() { _ = s.conn.Close() }
