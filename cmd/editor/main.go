@@ -25,6 +25,7 @@ import (
 	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/ratelimit"
+	"collab.dev/operator/editor/reclaim"
 	documents "collab.dev/operator/editor/rest"
 	"collab.dev/operator/editor/server"
 	"collab.dev/operator/editor/shard"
@@ -71,6 +72,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	defer wait.Wait()
 	defer cancel()
 
+	wait.Go(func() { reclaim.Run(background) })
 	kept, err := openBackends(background, c, registry, log, &wait)
 	if err != nil {
 		return err

@@ -619,12 +619,12 @@ func (c *conn) turn(buffer []byte) []byte {
 	if c.rest != nil {
 		bytes, last, c.rest = c.rest.bytes, c.rest.last, nil
 	} else {
-		items, ok := c.out.take()
-		if !ok {
+		b := c.out.take()
+		if b == nil {
 			return buffer
 		}
-		bytes, buffer, last = c.encode(buffer[:0], items)
-		giveBack(items)
+		bytes, buffer, last = c.encode(buffer[:0], b.items)
+		b.giveBack()
 	}
 	n, err := c.write(bytes)
 	switch {

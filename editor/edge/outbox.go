@@ -47,11 +47,28 @@ const (
 	writing
 )
 
+// batch is some messages that are written together.
+type batch struct{ items []item }
+
+// batches are those that nobody uses.
+var batches = sync.Pool{New: func() any { return &batch{items: make([]item, 0, 2)} }}
+
+// giveBack keeps a batch for others.
+func (b *batch) giveBack() {
+	if cap(b.items) > 64 {
+		return
+	}
+	clear(b.items)
+	b.items = b.items[:0]
+	batches.Put(b)
+}
+
 // outbox holds what waits for one connection. It never blocks those who fill it: changes of one document become one
 // message, of presence only the newest is kept, and what is too much all the same cuts the client off.
 type outbox struct {
-	mu    sync.Mutex
-	items []item
+	mu sync.Mutex
+	// batch is what waits, nil if nothing does: an idle connection needs no memory for it.
+	batch *batch
 	bytes int
 	// missed are the documents whose presence was dropped because too much waits.
 	missed []*client
@@ -83,14 +100,14 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 		switch m.kind {
 		case protocol.Update:
 			if i := to.updates; i > 0 {
-				it := &o.items[i-1]
+				it := &o.batch.items[i-1]
 				it.more, it.frame = append(it.more, m.payload), nil
 				return false, true
 			}
-			to.updates = int32(len(o.items)) + 1 //nolint:gosec // Bounded by queueBytes.
+			to.updates = o.next()
 		case protocol.Awareness:
 			if i := to.presences; i > 0 {
-				it := &o.items[i-1]
+				it := &o.batch.items[i-1]
 				o.bytes -= itemBytes + len(m.payload) + it.told
 				n := len(it.presences) + len(m.presences)
 				it.presences, it.frame = protocol.Latest(it.presences, m.presences), nil
@@ -99,7 +116,7 @@ func (o *outbox) add(to *client, m message) (ask, room bool) {
 				o.bytes += it.told
 				return false, true
 			}
-			to.presences = int32(len(o.items)) + 1 //nolint:gosec // As above.
+			to.presences = o.next()
 		default:
 			// The rest is told as it is.
 		}
@@ -155,11 +172,10 @@ func (o *outbox) claim() bool {
 }
 
 func (o *outbox) push(it item) (ask bool) {
-	if o.items == nil {
-		items, _ := spareItems.Get().(*[]item)
-		o.items = *items
+	if o.batch == nil {
+		o.batch, _ = batches.Get().(*batch)
 	}
-	o.items = append(o.items, it)
+	o.batch.items = append(o.batch.items, it)
 	ask = o.stage == idle
 	if ask {
 		o.stage = waiting
@@ -167,37 +183,48 @@ func (o *outbox) push(it item) (ask bool) {
 	return ask
 }
 
-func (o *outbox) clear() {
-	o.settle()
-	clear(o.items)
-	o.items, o.bytes, o.missed = o.items[:0], 0, nil
+// next is the number, from 1, of the item that is pushed next.
+func (o *outbox) next() int32 {
+	if o.batch == nil {
+		return 1
+	}
+	return int32(len(o.batch.items)) + 1 //nolint:gosec // Bounded by queueBytes.
 }
 
-// settle forgets which items can be added to.
-func (o *outbox) settle() {
-	for _, it := range o.items {
+func (o *outbox) clear() {
+	if b := o.settle(); b != nil {
+		b.giveBack()
+	}
+	o.missed = nil
+}
+
+// settle takes out what waits and forgets which items can be added to.
+func (o *outbox) settle() *batch {
+	b := o.batch
+	o.batch, o.bytes = nil, 0
+	if b == nil {
+		return nil
+	}
+	for _, it := range b.items {
 		if it.to != nil {
 			it.to.updates, it.to.presences = 0, 0
 		}
 	}
+	return b
 }
 
-// take takes everything out, for writing it. If there is nothing it says so, and the outbox is idle.
-func (o *outbox) take() (items []item, ok bool) {
+// take takes everything out, for writing it. If there is nothing it returns nil, and the outbox is idle.
+func (o *outbox) take() *batch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.items) == 0 {
-		if !o.closed {
-			o.stage = idle
-		}
-		giveBack(o.items)
-		o.items = nil
-		return nil, false
+	b := o.settle()
+	switch {
+	case b != nil:
+		o.stage = writing
+	case !o.closed:
+		o.stage = idle
 	}
-	o.settle()
-	items = o.items
-	o.items, o.bytes, o.stage = nil, 0, writing
-	return items, true
+	return b
 }
 
 // presenceBytes is what presences take.
@@ -225,21 +252,10 @@ func (o *outbox) written() (ask bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.stage = idle
-	if len(o.items) > 0 {
+	if o.batch != nil {
 		o.stage = waiting
 	}
 	return o.stage == waiting
-}
-
-// spareItems are slices that nobody uses: an idle connection needs none.
-var spareItems = sync.Pool{New: func() any { items := make([]item, 0, 4); return &items }}
-
-func giveBack(items []item) {
-	if c := cap(items); c > 0 && c <= 64 {
-		clear(items)
-		items = items[:0]
-		spareItems.Put(&items)
-	}
 }
 
 // whole is the message's payload, of all that became one.

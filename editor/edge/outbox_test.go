@@ -30,11 +30,11 @@ func update(payload []byte) message { return message{kind: protocol.Update, payl
 // taken takes out what waits.
 func taken(t *testing.T, o *outbox) []item {
 	t.Helper()
-	items, ok := o.take()
-	if !ok {
+	b := o.take()
+	if b == nil {
 		t.Fatal("nothing waits")
 	}
-	return items
+	return b.items
 }
 
 func TestWaitingChangesBecomeOneMessage(t *testing.T) {

@@ -86,6 +86,7 @@ type room struct {
 	last  uint64
 	out   []sent
 	bytes int
+	// space is closed when something is acknowledged, nil if nobody waits for that.
 	space chan struct{}
 	// link and channel lead to the owner; link is nil while the room is not attached.
 	link    *link
@@ -115,7 +116,7 @@ type pending struct {
 func newRoom(e *Edge, name string) *room {
 	return &room{
 		edge: e, name: name, lane: e.lane(name), poke: make(chan struct{}, 1),
-		members: map[*member]struct{}{}, refs: map[uint64]*member{}, space: make(chan struct{}),
+		members: map[*member]struct{}{}, refs: map[uint64]*member{},
 	}
 }
 
@@ -253,8 +254,7 @@ func (r *room) deleted() {
 		}
 	}
 	r.out, r.bytes = nil, 0
-	close(r.space)
-	r.space = make(chan struct{})
+	r.makeRoom()
 	for m := range r.members {
 		m.gone()
 	}
@@ -500,6 +500,9 @@ func (r *room) post(stop stopper, f *peer.Frame, done fate, then func()) bool {
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
 			break
 		}
+		if r.space == nil {
+			r.space = make(chan struct{})
+		}
 		space := r.space
 		r.mu.Unlock()
 		select {
@@ -526,13 +529,20 @@ func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
 			if s.done != nil {
 				s.done(why, ok)
 			}
-			close(r.space)
-			r.space = make(chan struct{})
+			r.makeRoom()
 			break
 		}
 	}
 	if len(r.out) == 0 && len(r.members) == 0 {
 		r.wake()
+	}
+}
+
+// makeRoom wakes those who wait for the owner's acknowledgements.
+func (r *room) makeRoom() {
+	if r.space != nil {
+		close(r.space)
+		r.space = nil
 	}
 }
 
