@@ -37,7 +37,11 @@ type client struct {
 }
 
 func newClient(c *conn, address string, identity *auth.Identity, access auth.Access) *client {
-	k := &client{conn: c, address: address, identity: identity, access: access}
+	k := &c.first
+	if k.conn != nil {
+		k = &client{}
+	}
+	k.conn, k.address, k.identity, k.access = c, address, identity, access
 	k.member = member{participant: k, silent: access < auth.Write && c.dialect == protocol.YWebsocket}
 	k.follow()
 	return k

@@ -104,8 +104,10 @@ type conn struct {
 
 	// limit is nil without limits, and where there was no room for the connection.
 	limit atomic.Pointer[ratelimit.Connection]
-	// clients are few: one in y-websocket's protocol.
+	// clients are few: one in y-websocket's protocol, so that the first needs no memory of its own.
 	clients []*client
+	only    [1]*client
+	first   client
 	held    *held
 }
 
@@ -506,6 +508,9 @@ func (c *conn) open(address, name, token string) *refusal {
 			limit.Leave(identity.User, organization(name))
 		}
 		return &refusal{websocket.CloseServiceRestart, restarting}
+	}
+	if c.clients == nil {
+		c.clients = c.only[:0]
 	}
 	c.clients = append(c.clients, k)
 	c.known.Store(true)

@@ -18,6 +18,10 @@ const (
 	interval = time.Second
 	// least and most bound the garbage that is let lie, in percent of what is alive: GOGC.
 	least, usual, most = 25, 100, 200
+	// A process that was idle for calm gives back what it has no use for, if that is some and a part of what it uses; not more
+	// often than once in pause, because it takes a collection.
+	calm, pause  = 5 * time.Second, 10 * time.Second
+	some, aShare = 2 << 20, 4
 	// cheap and dear are the collector's shares of all processor time below and above which something is to be changed.
 	cheap, dear = 0.005, 0.03
 )
@@ -32,6 +36,7 @@ func Run(ctx context.Context) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	percent, before := usual, read()
+	idle, last := time.Duration(0), time.Time{}
 	for {
 		select {
 		case <-ticker.C:
@@ -39,13 +44,24 @@ func Run(ctx context.Context) {
 			return
 		}
 		now := read()
-		if next := decide(percent, now.since(before)); next != percent {
+		share := now.since(before)
+		if next := decide(percent, share); next != percent {
 			percent = next
 			debug.SetGCPercent(percent)
+		}
+		if idle += interval; share >= cheap {
+			idle = 0
+		}
+		if idle >= calm && time.Since(last) >= pause && worthwhile(now.alive, now.useless) {
+			debug.FreeOSMemory()
+			last, now = time.Now(), read() // It is none of the load.
 		}
 		before = now
 	}
 }
+
+// worthwhile says whether useless memory is enough to be given back.
+func worthwhile(alive, useless uint64) bool { return useless > max(some, alive/aShare) }
 
 // decide returns the percentage that follows one at which the collector took a share of the processor time.
 func decide(percent int, share float64) int {
@@ -59,16 +75,24 @@ func decide(percent int, share float64) int {
 	}
 }
 
-// used is processor time, in seconds.
-type used struct{ collecting, wall float64 }
+// used is processor time, in seconds, and memory, in bytes: what is alive, and what is garbage or free.
+type used struct {
+	collecting, wall float64
+	alive, useless   uint64
+}
 
 func read() used {
-	sample := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
+	sample := []metrics.Sample{
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"},
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
 	metrics.Read(sample)
-	// What the collector does on processors that nobody else wants costs nothing.
+	alive, objects, free := sample[2].Value.Uint64(), sample[3].Value.Uint64(), sample[4].Value.Uint64()
 	return used{
+		// What the collector does on processors that nobody else wants costs nothing.
 		collecting: sample[0].Value.Float64() - sample[1].Value.Float64(),
 		wall:       float64(time.Now().UnixNano()) / float64(time.Second),
+		alive:      alive, useless: max(objects, alive) - alive + free,
 	}
 }
 

@@ -37,6 +37,19 @@ func TestTheCollectorRunsMoreOftenWhileItIsCheapAndLessOftenWhileItIsDear(t *tes
 	})
 }
 
+func TestLittleIsNotWorthACollection(t *testing.T) {
+	for _, c := range []struct {
+		alive, useless uint64
+		want           bool
+	}{
+		{1 << 20, 1 << 20, false}, {1 << 20, 3 << 20, true}, {100 << 20, 20 << 20, false}, {100 << 20, 30 << 20, true},
+	} {
+		if got := worthwhile(c.alive, c.useless); got != c.want {
+			t.Errorf("%d useless beside %d alive: %v", c.useless, c.alive, got)
+		}
+	}
+}
+
 // live is what the test's process holds.
 var live [][]byte
 

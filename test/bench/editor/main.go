@@ -66,7 +66,7 @@ func standard() options {
 		editor: "bin/editor", servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
 		authors: 10, rate: 5, first: 9000, same: 17000, settle: 1500 * time.Millisecond, window: 5 * time.Second,
-		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 4 * time.Second,
+		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 15 * time.Second,
 		open: 300, openKeystrokes: 5000, joins: 15, figures: []string{typing, idling, documents, joining},
 	}
 }
