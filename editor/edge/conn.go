@@ -354,14 +354,20 @@ func (c *conn) throttle(size int) bool {
 	case wait == 0:
 		return true
 	}
-	select {
-	case <-time.After(wait):
-	case <-c.Done():
-		return false
-	}
+	ended := false
+	c.waits(func() {
+		select {
+		case <-time.After(wait):
+		case <-c.Done():
+			ended = true
+		}
+	})
 	c.alive()
-	return true
+	return !ended
 }
+
+// waits calls something that waits, while the connection is read.
+func (c *conn) waits(something func()) { c.edge.readers.wait(something) }
 
 // take handles one message.
 func (c *conn) take(data []byte) error {
@@ -543,8 +549,13 @@ func (c *conn) leave(k *client) {
 	}
 }
 
-// admit decides who a token speaks for and what it may do with a document.
-func (e *Edge) admit(token, name string) (*auth.Identity, auth.Access, *refusal) {
+// admit decides who a token speaks for and what it may do with a document. Readers call it: others may have to be asked.
+func (e *Edge) admit(token, name string) (identity *auth.Identity, access auth.Access, no *refusal) {
+	e.readers.wait(func() { identity, access, no = e.judge(token, name) })
+	return identity, access, no
+}
+
+func (e *Edge) judge(token, name string) (*auth.Identity, auth.Access, *refusal) {
 	ctx, cancel := context.WithTimeout(e.ctx, admitTimeout)
 	defer cancel()
 	identity, err := e.opts.Guard.Authenticate(ctx, token)

@@ -76,10 +76,13 @@ type Edge struct {
 	draining    atomic.Bool
 	served      atomic.Uint64
 	lanes       []*lane
+	readers     readers
 
 	mu    sync.Mutex
 	rooms map[string]*room
 	conns map[uint64]*conn
+	// readable is room for ready.
+	readable []*conn
 }
 
 // New returns an edge. Close ends it. It fails when the system has no descriptors left.
@@ -98,6 +101,7 @@ func New(opts Options) (*Edge, error) {
 			CheckOrigin: func(*http.Request) bool { return true },
 		},
 	}
+	e.readers.group = &e.wait
 	var err error
 	if e.poller, err = newPoller(); err != nil {
 		cancel()
@@ -268,13 +272,14 @@ func (e *Edge) serve(transport net.Conn, dialect protocol.Dialect, name, token s
 	if e.Draining() { // Since it was upgraded: Drain may not have seen it.
 		c.bye(websocket.CloseServiceRestart, restarting)
 	}
-	go c.begin(name) // It belongs to live, as all that read the connection.
+	e.readers.begin(func() { c.begin(name) })
 }
 
 // ready lets connections read and write that can.
 func (e *Edge) ready(events []event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	read := e.readable[:0]
 	for _, now := range events {
 		c := e.conns[now.id]
 		if c == nil {
@@ -287,9 +292,12 @@ func (e *Edge) ready(events []event) {
 			c.hung.Store(true)
 		}
 		if now.readable && c.wake() {
-			go c.read() // As in serve.
+			read = append(read, c)
 		}
 	}
+	e.readers.add(read)
+	clear(read)
+	e.readable = read
 }
 
 // ended forgets a connection.

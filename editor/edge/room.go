@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -464,13 +465,18 @@ func (r *room) count() {
 	r.recent = nil
 }
 
-// stopper says when nobody waits anymore: a context, or a connection.
-type stopper interface{ Done() <-chan struct{} }
+// waiter is somebody who may have to wait: a connection, or who called a Session.
+type waiter interface {
+	// Done says when nobody waits anymore.
+	Done() <-chan struct{}
+	// waits calls something that waits.
+	waits(something func())
+}
 
 // update takes a member's change. It waits while too much is not acknowledged, so that its caller does not read on, and
 // returns false if that ends by stop. A reply to SyncStep1 mostly repeats what everybody knows: the owner
 // decides whether the others need it.
-func (r *room) update(stop stopper, m *member, update []byte, reply bool, done fate) bool {
+func (r *room) update(stop waiter, m *member, update []byte, reply bool, done fate) bool {
 	origin, user := m.author()
 	f := &peer.Frame{Kind: peer.Update, Text: origin + "\x00" + user, Parts: [][]byte{update}}
 	if reply {
@@ -484,17 +490,17 @@ func (r *room) update(stop stopper, m *member, update []byte, reply bool, done f
 }
 
 // check asks whether the owner has all of an update. It waits as update does.
-func (r *room) check(stop stopper, update []byte, done fate) bool {
+func (r *room) check(stop waiter, update []byte, done fate) bool {
 	return r.post(stop, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
 }
 
 // evict asks the owner to close the document for everybody. It waits as update does.
-func (r *room) evict(stop stopper, done fate) bool {
+func (r *room) evict(stop waiter, done fate) bool {
 	return r.post(stop, &peer.Frame{Kind: peer.Evict}, done, func() {})
 }
 
 // post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
-func (r *room) post(stop stopper, f *peer.Frame, done fate, then func()) bool {
+func (r *room) post(stop waiter, f *peer.Frame, done fate, then func()) bool {
 	for {
 		r.mu.Lock()
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
@@ -505,9 +511,15 @@ func (r *room) post(stop stopper, f *peer.Frame, done fate, then func()) bool {
 		}
 		space := r.space
 		r.mu.Unlock()
-		select {
-		case <-space:
-		case <-stop.Done():
+		stopped := false
+		stop.waits(func() {
+			select {
+			case <-space:
+			case <-stop.Done():
+				stopped = true
+			}
+		})
+		if stopped {
 			return false
 		}
 	}
@@ -525,7 +537,12 @@ func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
 	for i, s := range r.out {
 		if s.frame.ID == id {
 			r.bytes -= s.frame.Size()
-			r.out = append(r.out[:i:i], r.out[i+1:]...)
+			if i == 0 { // As nearly always.
+				r.out[0] = sent{}
+				r.out = r.out[1:]
+			} else {
+				r.out = slices.Delete(r.out, i, i+1)
+			}
 			if s.done != nil {
 				s.done(why, ok)
 			}

@@ -122,8 +122,13 @@ func (s *Session) Apply(ctx context.Context, update []byte) error {
 	if err := crdt.ValidateUpdate(update); err != nil {
 		return &RefusedError{document.Malformed}
 	}
-	return s.wait(ctx, func(done fate) bool { return s.room.update(ctx, &s.member, update, false, done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.update(caller{ctx}, &s.member, update, false, done) })
 }
+
+// caller waits for a session as long as its context allows.
+type caller struct{ context.Context } //nolint:containedctx // It is one call's.
+
+func (caller) waits(something func()) { something() }
 
 // wait asks the owner for something and waits for the answer.
 func (s *Session) wait(ctx context.Context, ask func(fate) bool) error {
@@ -156,7 +161,7 @@ func (e *Edge) Evict(ctx context.Context, document string) error {
 		return err
 	}
 	defer s.Close()
-	return s.wait(ctx, func(done fate) bool { return s.room.evict(ctx, done) })
+	return s.wait(ctx, func(done fate) bool { return s.room.evict(caller{ctx}, done) })
 }
 
 // Changes has a value when the document was changed by others since the last one was taken.
