@@ -56,3 +56,56 @@ func TestDocumentsOfYjs13_2(t *testing.T) {
 		t.Fatal(count, err)
 	}
 }
+
+// fixtures are what testdata/suites.json.gz holds: data of Yjs's own tests, whose license it names.
+type fixtures struct {
+	Documents map[string]struct {
+		Update []byte
+		Want   json.RawMessage
+	}
+	Deltas map[string]struct {
+		Steps []json.RawMessage
+		At    int
+		Want  json.RawMessage
+	}
+}
+
+func readFixtures(t *testing.T) (out fixtures) {
+	t.Helper()
+	f, err := os.Open("testdata/suites.json.gz")
+	ok(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	ok(t, err, json.NewDecoder(z).Decode(&out))
+	return out
+}
+
+// Documents that three peers edited at random with Yjs 13.2.0.
+func TestDocumentsOfYjsOwnSuites(t *testing.T) {
+	documents := readFixtures(t).Documents
+	for name, read := range map[string]func(d *crdt.Doc) any{
+		"array": func(d *crdt.Doc) any { return d.Array("array").JSON() },
+		"map":   func(d *crdt.Doc) any { return d.Map("map").JSON() },
+		"text":  func(d *crdt.Doc) any { return crdt.DeltaJSON(d.Text("text").Delta()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fixture, found := documents[name]
+			if !found {
+				t.Fatal("no fixture")
+			}
+			d := crdt.NewDoc(crdt.Options{})
+			ok(t, d.ApplyUpdate(fixture.Update, nil), d.Check())
+			wantJSON(t, "content", read(d), string(fixture.Want))
+			if d.HasPending() {
+				t.Error("something is missing")
+			}
+			// What the other format and a second document make of it.
+			v2, err := crdt.ConvertUpdateV1ToV2(fixture.Update)
+			ok(t, err)
+			other := crdt.NewDoc(crdt.Options{})
+			read(other) // Defined before it is filled.
+			ok(t, other.ApplyUpdateV2(v2, nil), other.Check())
+			wantJSON(t, "content", read(other), string(fixture.Want))
+		})
+	}
+}

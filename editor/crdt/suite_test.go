@@ -1,6 +1,7 @@
 package crdt_test
 
 import (
+	"bytes"
 	"testing"
 
 	"collab.dev/operator/editor/crdt"
@@ -64,6 +65,39 @@ func exchange(t *testing.T, docs ...*crdt.Doc) {
 		for _, from := range docs {
 			u, err := from.EncodeStateAsUpdate(to.EncodeStateVector())
 			ok(t, err, to.ApplyUpdate(u, "peer"))
+		}
+	}
+}
+
+// apart returns documents that hear of each other only when they exchange.
+func apart(n int) []*crdt.Doc {
+	docs := make([]*crdt.Doc, n)
+	for i := range docs {
+		docs[i] = crdt.NewDoc(crdt.Options{ClientID: uint64(i + 1)})
+		define(docs[i])
+	}
+	return docs
+}
+
+// agreed brings all documents to the same state and fails the test if they do not hold the same then.
+func agreed(t *testing.T, docs ...*crdt.Doc) {
+	t.Helper()
+	exchange(t, docs...)
+	exchange(t, docs...)
+	first := docs[0]
+	for _, d := range docs {
+		ok(t, d.Check())
+		define(d)
+		if d.HasPending() || !bytes.Equal(d.EncodeStateVector(), first.EncodeStateVector()) ||
+			!d.Snapshot().Equal(first.Snapshot()) {
+			t.Error("another state")
+		}
+		if got, want := asJSON(d.JSON()), asJSON(first.JSON()); got != want {
+			t.Errorf("content\n got %s\nwant %s", got, want)
+		}
+		got, want := asJSON(crdt.DeltaJSON(d.Text("text").Delta())), asJSON(crdt.DeltaJSON(first.Text("text").Delta()))
+		if got != want {
+			t.Errorf("delta\n got %s\nwant %s", got, want)
 		}
 	}
 }
