@@ -77,7 +77,7 @@ func TestDocAsJSON(t *testing.T) {
 	inner := crdt.NewMap()
 	ok(t, d.Array("array").Push("test1"), d.Map("map").Set("k1", "v1"), d.Map("map").Set("k2", inner),
 		inner.Set("m2k1", "m2v1"))
-	if got, want := string(d.JSON().String()), `{"array":["test1"],"map":{"k1":"v1","k2":{"m2k1":"m2v1"}}}`; got != want {
+	if got, want := d.JSON().String(), `{"array":["test1"],"map":{"k1":"v1","k2":{"m2k1":"m2v1"}}}`; got != want {
 		t.Errorf("JSON\n got %s\nwant %s", got, want)
 	}
 }

@@ -67,7 +67,8 @@ func TestPositionsInDeletedText(t *testing.T) {
 	// The state of a document in which Yjs did the same and undid the deletion.
 	undone := crdt.NewDoc(crdt.Options{})
 	x = undone.Text("text")
-	ok(t, undone.ApplyUpdate(unhex(t, "01030100040104746578740668656c6c6f2084010505776f726c644401000668656c6c6f200101010006"), nil))
+	state := "01030100040104746578740668656c6c6f2084010505776f726c644401000668656c6c6f200101010006"
+	ok(t, undone.ApplyUpdate(unhex(t, state), nil))
 	if got, found := undone.AbsolutePosition(p); !found || got.Index != 6 || x.String() != "hello world" {
 		t.Errorf("position %+v in %q, want 6", got, x)
 	}

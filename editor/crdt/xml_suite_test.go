@@ -130,7 +130,8 @@ func TestXMLSiblings(t *testing.T) {
 	if x.FirstChild() != nil || x.NextSibling() != nil || x.PrevSibling() != nil || x.Parent() != nil {
 		t.Error("an empty root has relatives")
 	}
-	first, gone, second, third := crdt.NewXmlText(""), crdt.NewXmlElement("i"), crdt.NewXmlElement("p"), crdt.NewXmlText("")
+	first, gone := crdt.NewXmlText(""), crdt.NewXmlElement("i")
+	second, third := crdt.NewXmlElement("p"), crdt.NewXmlText("")
 	if second.NextSibling() != nil || first.PrevSibling() != nil {
 		t.Error("a detached type has siblings")
 	}
