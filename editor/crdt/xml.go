@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 
@@ -104,6 +105,12 @@ func jsString(v any) string {
 			if _, undefined := e.(lib0.Undefined); e != nil && !undefined {
 				parts[i] = jsString(e)
 			}
+		}
+		return strings.Join(parts, ",")
+	case []byte: // A Uint8Array.
+		parts := make([]string, len(v))
+		for i, b := range v {
+			parts[i] = strconv.Itoa(int(b))
 		}
 		return strings.Join(parts, ",")
 	case float64:

@@ -2,6 +2,7 @@ package crdt_test
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -213,5 +214,20 @@ func TestXMLRootElementHasChildren(t *testing.T) {
 	ok(t, x.Insert(0, text1, text2))
 	if !slices.Equal(x.Children(), []any{text1, text2}) || x.String() != "<undefined>text1text2</undefined>" {
 		t.Errorf("children %s", x)
+	}
+}
+
+// Values of attributes show as JavaScript turns them into strings.
+func TestXMLShowsValues(t *testing.T) {
+	for want, v := range map[string]any{
+		"1,2,255": []byte{1, 2, 255}, "": []byte{}, "1e+21": 1e21, "5e-324": 5e-324, "0": math.Copysign(0, -1),
+		"NaN": math.NaN(), "-Infinity": math.Inf(-1), "-1": lib0.BigInt(-1), "1,,x": []any{1, nil, "x"},
+		"[object Object]": attrs("a", 1), "null": nil, "undefined": lib0.Undefined{}, "true": true,
+	} {
+		x := crdt.NewDoc(crdt.Options{ClientID: 1}).XmlElement("x")
+		ok(t, x.SetAttribute("a", v))
+		if want := `<undefined a="` + want + `"></undefined>`; x.String() != want {
+			t.Errorf("%v shows as %s, want %s", v, x, want)
+		}
 	}
 }
