@@ -7,7 +7,6 @@ import (
 
 	"collab.dev/operator/editor/crdt/awareness"
 	"collab.dev/operator/editor/crdt/lib0"
-	"collab.dev/operator/editor/crdt/yjs"
 	"pgregory.net/rapid"
 )
 
@@ -47,7 +46,7 @@ func present(t *rapid.T, s *awareness.States) []any {
 // Clients of y-protocols tell about themselves; what they say reaches States and an observer of y-protocols in any
 // order, repeated, and mixed with removals.
 func TestAwarenessAgreesWithYProtocols(t *testing.T) {
-	n := node{yjs.StartForTest(t, peerScript)}
+	n := startNode(t)
 	states := rapid.SampledFrom([]any{
 		object("user", object("name", "Zoë 😀", "color", "#fff")), object("cursor", []any{1, 2.5, nil}), object(),
 		object("2", "b", "1", "a", "x", object()), object("user", object("color", "#fff", "name", "Zoë 😀")), nil,

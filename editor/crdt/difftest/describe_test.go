@@ -69,11 +69,31 @@ func describe(s crdt.Shared) any {
 	case *crdt.Map:
 		return []any{"Map", entries(s.Members()), s.Len()}
 	case *crdt.XmlElement:
-		return []any{"XmlElement", s.Name(), entries(s.Attributes()), plainAll(s.Children()), s.String()}
+		return []any{
+			"XmlElement", s.Name(), entries(s.Attributes()), plainAll(s.Children()), s.String(),
+			kindOf(s.FirstChild()), siblings(s),
+		}
 	case *crdt.XmlFragment:
-		return []any{"XmlFragment", plainAll(s.Children()), s.String(), s.Len()}
+		return []any{"XmlFragment", plainAll(s.Children()), s.String(), s.Len(), kindOf(s.FirstChild())}
 	}
 	return []any{"undefined"}
+}
+
+// siblings tells what is next to an element. In a text, which is no tree, Yjs takes formats for siblings.
+func siblings(x *crdt.XmlElement) []any {
+	switch x.Parent().(type) {
+	case *crdt.XmlElement, *crdt.XmlFragment:
+		return []any{kindOf(x.PrevSibling()), kindOf(x.NextSibling())}
+	}
+	return []any{}
+}
+
+// kindOf tells which kind of type a relative in a tree is.
+func kindOf(v any) any {
+	if s, ok := v.(crdt.Shared); ok {
+		return s.Kind().String()
+	}
+	return nil
 }
 
 func roots(d *crdt.Doc) []crdt.Shared {

@@ -30,14 +30,18 @@ const delta = ops => ops.map(op => {
 
 const attributes = o => Object.entries(o).map(([k, v]) => [k, plain(v)])
 
+const kindOf = t => t instanceof Y.AbstractType ? t.constructor.name.replace(/^_?Y/, '') : null
+
+const siblings = t => t.parent instanceof Y.XmlFragment ? [kindOf(t.prevSibling), kindOf(t.nextSibling)] : []
+
 const describe = t => {
   if (t instanceof Y.XmlText) return ['XmlText', delta(t.toDelta()), attributes(t.getAttributes()), t.toString(), t.length]
   if (t instanceof Y.Text) return ['Text', delta(t.toDelta()), attributes(t.getAttributes()), t.toString(), t.length]
   if (t instanceof Y.Array) return ['Array', t.toArray().map(plain), t.length]
   if (t instanceof Y.XmlHook) return ['XmlHook', t.hookName, [...t.entries()].map(([k, v]) => [k, plain(v)])]
   if (t instanceof Y.Map) return ['Map', [...t.entries()].map(([k, v]) => [k, plain(v)]), t.size]
-  if (t instanceof Y.XmlElement) return ['XmlElement', t.nodeName, attributes(t.getAttributes()), t.toArray().map(plain), t.toString()]
-  if (t instanceof Y.XmlFragment) return ['XmlFragment', t.toArray().map(plain), t.toString(), t.length]
+  if (t instanceof Y.XmlElement) return ['XmlElement', t.nodeName, attributes(t.getAttributes()), t.toArray().map(plain), t.toString(), kindOf(t.firstChild), siblings(t)]
+  if (t instanceof Y.XmlFragment) return ['XmlFragment', t.toArray().map(plain), t.toString(), t.length, kindOf(t.firstChild)]
   return ['undefined']
 }
 
@@ -81,6 +85,7 @@ const edits = {
   format: (t, at, n, a) => t.format(at, n, a),
   delta: (t, ops) => t.applyDelta(ops),
   values: (t, at, vs) => t.insert(at, vs.map(build)),
+  after: (t, at, vs) => t.insertAfter(at < 0 ? null : t.get(at), vs.map(build)),
   push: (t, vs) => t.push(vs.map(build)),
   set: (t, k, v) => t.set(k, build(v)),
   unset: (t, k) => t.delete(k),
@@ -129,7 +134,8 @@ const commands = {
   state: id => [Y.encodeStateVector(docs.get(id)), Y.encodeStateAsUpdate(docs.get(id)), Y.encodeStateAsUpdateV2(docs.get(id))],
   diff: (id, sv) => [Y.encodeStateAsUpdate(docs.get(id), sv), Y.encodeStateAsUpdateV2(docs.get(id), sv)],
   content: id => define(docs.get(id)).map(describe),
-  json: id => JSON.stringify(docs.get(id), (k, v) => v instanceof Y.Doc && v !== docs.get(id) ? {} : v),
+  json: id => JSON.stringify(docs.get(id), (k, v) => typeof v === 'bigint' ? `bigint ${v}` : v)
+    .replace(/"bigint (-?\d+)"/g, '$1'),
   snapshot: id => { const s = Y.snapshot(docs.get(id)); return [Y.encodeSnapshot(s), Y.encodeSnapshotV2(s)] },
   past: (id, s, previous) => {
     const doc = docs.get(id)
@@ -173,12 +179,13 @@ const commands = {
   awarenessStates: id => [...states.get(id).getStates()].sort(([a], [b]) => a - b)
 }
 
-const answer = ([name, ...args]) => commands[name](...args)
-
+// The answer is the results up to the first command that fails, and why that does.
 serve(request => {
+  const results = []
   try {
-    return request.map(answer)
+    for (const [name, ...args] of request) results.push(commands[name](...args))
   } catch (e) {
-    return 'failed: ' + e.stack
+    return [results, e.stack]
   }
+  return [results, null]
 })

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"collab.dev/operator/editor/crdt"
@@ -18,9 +17,10 @@ import (
 //go:embed peer.mjs
 var peerScript string
 
-// TestMain makes each property be checked with some 15,000 steps, unless the command line asks for others.
+// TestMain makes each property be checked with some 10,000 steps, unless the command line asks for others. Those that
+// edit make several edits each, so that there are some 20,000 of them.
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.steps": "100", "rapid.checks": "150"} {
+	for name, value := range map[string]string{"rapid.steps": "100", "rapid.checks": "100"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}
@@ -29,30 +29,72 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// blur makes halves of surrogate pairs and whole ones look alike. Yjs replaces both halves of one that it splits, even
-// if the edit for which it does that comes to nothing, and so tells nobody.
-func blur(v any) string { return strings.ReplaceAll(show(v), "😀", "\uFFFD\uFFFD") }
+// node is Yjs. Commands wait to be sent together, because a message costs more than most of them.
+type node struct {
+	process *yjs.Process
+	waiting []any
+	then    []func(result any) // What is done with the results of those that wait.
+	edits   int                // How many edits peers made, for telling.
+}
 
-// node is Yjs.
-type node struct{ process *yjs.Process }
+// startNode starts Yjs for a test, which runs beside the others then.
+func startNode(t *testing.T) *node {
+	t.Parallel()
+	return &node{process: yjs.StartForTest(t, peerScript)}
+}
 
-// call runs commands and returns their results.
-func (n node) call(t *rapid.T, commands ...[]any) []any {
+// ask runs a command later and then hands its result on.
+func (n *node) ask(t *rapid.T, then func(result any), command ...any) {
 	t.Helper()
-	list := make([]any, len(commands))
-	for i := range commands {
-		list[i] = commands[i]
+	n.waiting, n.then = append(n.waiting, command), append(n.then, then)
+	if len(n.waiting) == 64 {
+		n.flush(t)
 	}
-	answer, err := n.process.Call(list)
+}
+
+// agree fails the test unless a command results in what is wanted, later.
+func (n *node) agree(t *rapid.T, what string, got any, command ...any) {
+	t.Helper()
+	n.ask(t, func(result any) { agree(t, what, got, result) }, command...)
+}
+
+// flush runs the commands that wait.
+func (n *node) flush(t *rapid.T) {
+	t.Helper()
+	waiting, then := n.waiting, n.then
+	n.waiting, n.then = nil, nil
+	if len(waiting) == 0 {
+		return
+	}
+	answer, err := n.process.Call(waiting)
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, ok := answer.([]any)
-	if !ok {
-		t.Fatalf("Yjs %v\nat %s", answer, show(list))
+	pair, _ := answer.([]any)
+	results, _ := pair[0].([]any)
+	for i, result := range results {
+		if then[i] != nil {
+			then[i](result)
+		}
 	}
+	if failed := len(results); failed < len(waiting) {
+		t.Fatalf("Yjs fails at %s\n%v", show(waiting[failed]), pair[1])
+	}
+}
+
+// call runs commands, after those that wait, and returns their results.
+func (n *node) call(t *rapid.T, commands ...[]any) []any {
+	t.Helper()
+	results := make([]any, len(commands))
+	for i, c := range commands {
+		n.ask(t, func(result any) { results[i] = result }, c...)
+	}
+	n.flush(t)
 	return results
 }
+
+// forget drops the commands that wait: they are of a check that failed.
+func (n *node) forget() { n.waiting, n.then = nil, nil }
 
 // agree fails the test unless both values are the same.
 func agree(t *rapid.T, what string, got, want any) {
@@ -80,36 +122,41 @@ type peer struct {
 	emitted []any
 	seen    []any
 	news    [][]byte // What others have to get.
+	heard   [][]byte // What it told when it heard of others.
 	inbox   [][]byte
 	past    [][]byte // Snapshots.
 }
 
-func newPeer(t *rapid.T, n node, index int) *peer {
+func newPeer(t *rapid.T, n *node, index int, gc, split bool) *peer {
 	p := &peer{id: fmt.Sprint("peer ", index)}
 	// Ids of all sizes; Yjs orders concurrent insertions by them.
 	client := rapid.SampledFrom([]uint64{1, 100, 70000, 1 << 31, 1 << 40}).Draw(t, "client") + uint64(index)
-	gc := rapid.IntRange(0, 2).Draw(t, "gc") > 0
 	observe := rapid.Bool().Draw(t, "observe")
 	p.history = !gc
 	var keep any = false
-	if rapid.Bool().Draw(t, "edits in Yjs") {
+	if !split && rapid.Bool().Draw(t, "edits in Yjs") {
 		p.editor = p.id + " editor"
 		p.undo = rapid.Bool().Draw(t, "undo")
 		if p.undo {
 			keep = "each"
 		}
-		n.call(t, []any{"new", p.editor, object("client", client, "gc", gc, "markers", true, "observe", false, "keep", keep)})
+		n.ask(t, nil, "new", p.editor,
+			object("client", client, "gc", gc, "markers", true, "observe", false, "keep", keep))
 		client += 1000 // Nobody else may use the editor's id.
 		keep = false
-	} else if rapid.IntRange(0, 2).Draw(t, "keep") == 0 {
+	} else if !split && rapid.IntRange(0, 2).Draw(t, "keep") == 0 {
 		keep = "all"
 	}
-	n.call(t, []any{"new", p.id, object("client", client, "gc", gc, "markers", false, "observe", observe, "keep", keep)})
+	n.ask(t, nil, "new", p.id, object("client", client, "gc", gc, "markers", false, "observe", observe, "keep", keep))
 	p.doc = crdt.NewDoc(crdt.Options{ClientID: client, KeepHistory: !gc, GUID: "guid"})
 	types := roots(p.doc)
 	p.doc.OnUpdate(func(u []byte, origin any) {
 		p.emitted = append(p.emitted, []any{u, origin == "remote"})
-		p.news = append(p.news, u)
+		if origin == "remote" {
+			p.heard = append(p.heard, u)
+		} else {
+			p.news = append(p.news, u)
+		}
 	})
 	p.doc.OnUpdateV2(func(u []byte, _ any) { p.emitted = append(p.emitted, []any{u, true}) })
 	if observe {
@@ -160,13 +207,21 @@ func (p *peer) observe(types []crdt.Shared) {
 	})
 }
 
-// check compares both documents.
-func (p *peer) check(t *rapid.T, n node) {
+// check compares what both documents told, and themselves if they told anything.
+func (p *peer) check(t *rapid.T, n *node) {
 	t.Helper()
-	r := n.call(t, []any{"emitted", p.id}, []any{"seen", p.id}, []any{"state", p.id}, []any{"content", p.id})
-	agree(t, p.id+": emitted updates", p.emitted, r[0])
-	agree(t, p.id+": events", p.seen, r[1])
+	told := len(p.emitted) > 0
+	n.agree(t, p.id+": emitted updates", p.emitted, "emitted", p.id)
+	n.agree(t, p.id+": events", p.seen, "seen", p.id)
 	p.emitted, p.seen = []any{}, []any{}
+	if told {
+		p.compare(t, n)
+	}
+}
+
+// compare compares both documents.
+func (p *peer) compare(t *rapid.T, n *node) {
+	t.Helper()
 	v1, err := p.doc.EncodeStateAsUpdate(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -175,21 +230,21 @@ func (p *peer) check(t *rapid.T, n node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agree(t, p.id+": content", content(p.doc), r[3])
-	agree(t, p.id+": state", []any{p.doc.EncodeStateVector(), v1, v2}, r[2])
+	n.agree(t, p.id+": content", content(p.doc), "content", p.id)
+	n.agree(t, p.id+": JSON", string(lib0.AppendJSON(nil, p.doc.JSON())), "json", p.id)
+	n.agree(t, p.id+": state", []any{p.doc.EncodeStateVector(), v1, v2}, "state", p.id)
 	if err := p.doc.Check(); err != nil {
 		t.Fatal(p.id, err)
 	}
 }
 
 // apply gives an update to all documents of the peer.
-func (p *peer) apply(t *rapid.T, n node, update []byte, v2 bool) {
+func (p *peer) apply(t *rapid.T, n *node, update []byte, v2 bool) {
 	t.Helper()
-	commands := [][]any{{"apply", p.id, update, v2}}
+	n.ask(t, nil, "apply", p.id, update, v2)
 	if p.editor != "" {
-		commands = append(commands, []any{"apply", p.editor, update, v2})
+		n.ask(t, nil, "apply", p.editor, update, v2)
 	}
-	n.call(t, commands...)
 	var err error
 	if v2 {
 		err = p.doc.ApplyUpdateV2(update, "remote")
@@ -199,69 +254,86 @@ func (p *peer) apply(t *rapid.T, n node, update []byte, v2 bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// collect gives to the peer's documents what its editor emitted on its own.
+func (p *peer) collect(t *rapid.T, n *node) {
+	t.Helper()
+	if p.editor == "" {
+		return
+	}
+	emitted, _ := n.call(t, []any{"emitted", p.editor})[0].([]any)
+	for _, e := range emitted {
+		pair, _ := e.([]any)
+		if u, ok := pair[0].([]byte); ok && pair[1] == false { // Format v1, and not from another peer.
+			n.ask(t, nil, "apply", p.id, u, false)
+			if err := p.doc.ApplyUpdate(u, "remote"); err != nil {
+				t.Fatal(err)
+			}
+			p.news = append(p.news, u)
+		}
+	}
+}
+
+// receive applies updates, one after the other, and compares both documents then.
+func (p *peer) receive(t *rapid.T, n *node, v2 bool, updates ...[]byte) {
+	t.Helper()
+	for _, u := range updates {
+		p.apply(t, n, u, v2)
+	}
 	p.collect(t, n)
 	p.check(t, n)
 }
 
-// collect gives to the peer's documents what its editor emitted on its own.
-func (p *peer) collect(t *rapid.T, n node) {
-	if p.editor == "" {
-		return
-	}
-	for {
-		emitted, _ := n.call(t, []any{"emitted", p.editor})[0].([]any)
-		if len(emitted) == 0 {
-			return
-		}
-		for _, e := range emitted {
-			pair, _ := e.([]any)
-			if u, ok := pair[0].([]byte); ok && pair[1] == false { // Format v1, and not from another peer.
-				n.call(t, []any{"apply", p.id, u, false})
-				if err := p.doc.ApplyUpdate(u, "remote"); err != nil {
-					t.Fatal(err)
-				}
-				p.news = append(p.news, u)
-			}
-		}
-	}
-}
-
 // world is the peers and what they have to tell each other.
 type world struct {
-	node
+	*node
 	peers []*peer
 	log   [][]byte // All updates.
+	split bool     // Whether edits split surrogate pairs.
+	old   uint64   // How many old clients edited.
 }
 
-func newWorld(t *rapid.T, n node) *world {
-	w := &world{node: n}
+func newWorld(t *rapid.T, n *node, split bool) *world {
+	w := &world{node: n, split: split}
 	for i := range rapid.IntRange(2, 5).Draw(t, "peers") {
-		w.peers = append(w.peers, newPeer(t, n, i))
+		// Where some collect what others keep, those hear of structs without a place first, and later of where they were.
+		// Yjs looks up that place though it has the struct, which splits what is there.
+		gc := rapid.IntRange(0, 2).Draw(t, "gc") > 0
+		if split && i > 0 {
+			gc = !w.peers[0].history
+		}
+		w.peers = append(w.peers, newPeer(t, n, i, gc, split))
 	}
 	return w
 }
 
 func (w *world) close(t *rapid.T) {
+	w.forget()
 	for _, p := range w.peers {
-		w.call(t, []any{"free", p.id})
+		w.ask(t, nil, "free", p.id)
 		if p.editor != "" {
-			w.call(t, []any{"free", p.editor})
+			w.ask(t, nil, "free", p.editor)
 		}
 	}
+	w.flush(t)
 }
 
-// spread puts the news of all peers into the inboxes of the others.
+// spread puts the news of all peers into the inboxes of the others. What a peer tells of what it heard is known to most:
+// one of the others gets it again.
 func (w *world) spread() {
-	for _, p := range w.peers {
+	for i, p := range w.peers {
 		for _, u := range p.news {
-			w.log = append(w.log, u)
 			for _, o := range w.peers {
 				if o != p {
 					o.inbox = append(o.inbox, u)
 				}
 			}
 		}
-		p.news = nil
+		next := w.peers[(i+1)%len(w.peers)]
+		next.inbox = append(next.inbox, p.heard...)
+		w.log = append(append(w.log, p.news...), p.heard...)
+		p.news, p.heard = nil, nil
 	}
 }
 
@@ -269,39 +341,68 @@ func (w *world) draw(t *rapid.T) *peer {
 	return w.peers[rapid.IntRange(0, len(w.peers)-1).Draw(t, "peer")]
 }
 
+// drawOf returns one of the peers that are fit for an action, and gives the action up if none is.
+func (w *world) drawOf(t *rapid.T, fit func(p *peer) bool) *peer {
+	var peers []*peer
+	for _, p := range w.peers {
+		if fit(p) {
+			peers = append(peers, p)
+		}
+	}
+	if len(peers) == 0 {
+		t.SkipNow()
+	}
+	return peers[rapid.IntRange(0, len(peers)-1).Draw(t, "peer")]
+}
+
+// edit makes a few transactions of a few edits at a peer.
 func (w *world) edit(t *rapid.T) {
 	p := w.draw(t)
-	count := 1
-	if rapid.IntRange(0, 3).Draw(t, "more") == 0 {
-		count = rapid.IntRange(2, 4).Draw(t, "edits")
-	}
-	if p.editor != "" {
-		var e []any
-		for range count {
-			// Only the first is sure to be possible: the others edit at other places.
-			if e = append(e, drawEdit(t, p.doc)); count > 1 {
-				if d, _ := e[len(e)-1].([]any); !independent(d) {
-					e = e[:len(e)-1]
-				}
-			}
+	// Throws of coins: other draws prefer small numbers.
+	coin := func(what string) bool { return rapid.Bool().Draw(t, what) }
+	transactions := 1
+	for range 3 {
+		if coin("more transactions") {
+			transactions *= 2
 		}
-		w.call(t, []any{"edit", p.editor, e})
-		p.collect(t, w.node)
-	} else {
-		var e []any
-		p.doc.Transact(nil, func(*crdt.Transaction) {
-			for range count {
-				one := drawEdit(t, p.doc)
-				e = append(e, one)
-				if err := perform(p.doc, one); err != nil {
-					t.Fatalf("%s: %v", show(one), err)
-				}
-			}
-		})
-		w.call(t, []any{"edit", p.id, e})
+	}
+	for range transactions {
+		edits := 1
+		for edits < 4 && coin("more edits") {
+			edits++
+		}
+		p.transact(t, w.node, edits, w.split)
 	}
 	p.check(t, w.node)
 	w.spread()
+}
+
+// transact makes edits in one transaction.
+func (p *peer) transact(t *rapid.T, n *node, count int, split bool) {
+	var edits []any
+	if p.editor == "" {
+		p.doc.Transact(nil, func(*crdt.Transaction) {
+			for range count {
+				e := drawEdit(t, p.doc, split)
+				edits = append(edits, e)
+				if err := perform(p.doc, e); err != nil {
+					t.Fatalf("%s: %v", show(e), err)
+				}
+			}
+		})
+		n.ask(t, nil, "edit", p.id, edits)
+		n.edits += len(edits)
+		return
+	}
+	for range count {
+		// Only the first is sure to be possible: the others edit at other places.
+		if e := drawEdit(t, p.doc, split); len(edits) == 0 || independent(e) {
+			edits = append(edits, e)
+		}
+	}
+	n.ask(t, nil, "edit", p.editor, edits)
+	p.collect(t, n)
+	n.edits += len(edits)
 }
 
 // independent reports whether an edit is possible whatever others do before it in the same transaction.
@@ -315,11 +416,8 @@ func independent(e edit) bool {
 }
 
 func (w *world) undo(t *rapid.T) {
-	p := w.draw(t)
-	if !p.undo {
-		return
-	}
-	w.call(t, []any{rapid.SampledFrom([]string{"undo", "undo", "redo"}).Draw(t, "which"), p.editor})
+	p := w.drawOf(t, func(p *peer) bool { return p.undo })
+	w.ask(t, nil, rapid.SampledFrom([]string{"undo", "undo", "redo"}).Draw(t, "which"), p.editor)
 	p.collect(t, w.node)
 	p.check(t, w.node)
 	w.spread()
@@ -338,21 +436,15 @@ func take(t *rapid.T, p *peer, n int) [][]byte {
 
 // deliver applies one or several updates at a peer, one by one or merged, in either format, new or known.
 func (w *world) deliver(t *rapid.T) {
-	p := w.draw(t)
+	p := w.drawOf(t, func(p *peer) bool { return len(p.inbox) > 0 })
 	var updates [][]byte
 	switch rapid.IntRange(0, 3).Draw(t, "delivery") {
 	case 0:
 		updates = take(t, p, rapid.IntRange(2, 6).Draw(t, "updates"))
 	case 1:
-		updates = take(t, p, 1)
-		if len(w.log) > 0 {
-			updates = append(updates, rapid.SampledFrom(w.log).Draw(t, "again"))
-		}
+		updates = append(take(t, p, 1), rapid.SampledFrom(w.log).Draw(t, "again"))
 	default:
 		updates = take(t, p, 1)
-	}
-	if len(updates) == 0 {
-		return
 	}
 	v2 := rapid.Bool().Draw(t, "v2")
 	for i := range updates {
@@ -363,10 +455,8 @@ func (w *world) deliver(t *rapid.T) {
 	if rapid.Bool().Draw(t, "merged") {
 		updates = [][]byte{w.merge(t, updates, v2)}
 	}
-	for _, u := range updates {
-		p.apply(t, w.node, u, v2)
-		w.spread()
-	}
+	p.receive(t, w.node, v2, updates...)
+	w.spread()
 }
 
 func (w *world) toV2(t *rapid.T, u []byte) []byte {
@@ -391,7 +481,7 @@ func (w *world) merge(t *rapid.T, updates [][]byte, v2 bool) []byte {
 	for i := range updates {
 		list[i] = updates[i]
 	}
-	agree(t, "merged updates "+show(list), merged, w.call(t, []any{"merge", list, v2})[0])
+	w.agree(t, "merged updates "+show(list), merged, "merge", list, v2)
 	return merged
 }
 
@@ -407,11 +497,11 @@ func (w *world) synchronize(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agree(t, "difference", []any{v1, v2}, w.call(t, []any{"diff", from.id, sv})[0])
+	w.agree(t, "difference", []any{v1, v2}, "diff", from.id, sv)
 	if rapid.Bool().Draw(t, "v2") {
-		to.apply(t, w.node, v2, true)
+		to.receive(t, w.node, true, v2)
 	} else {
-		to.apply(t, w.node, v1, false)
+		to.receive(t, w.node, false, v1)
 	}
 	w.spread()
 }
@@ -435,10 +525,10 @@ func drawStateVector(t *rapid.T, d *crdt.Doc) []byte {
 
 // algebra compares what can be done with updates without a document.
 func (w *world) algebra(t *rapid.T) {
-	p := w.draw(t)
 	if len(w.log) == 0 {
-		return
+		t.SkipNow()
 	}
+	p := w.draw(t)
 	var updates, updates2 [][]byte
 	for range rapid.IntRange(1, 8).Draw(t, "updates") {
 		u := rapid.SampledFrom(w.log).Draw(t, "update")
@@ -468,20 +558,20 @@ func (w *world) algebra(t *rapid.T) {
 	add(meta.To.Encode(), nil)
 	add(crdt.ConvertUpdateV1ToV2(u))
 	add(crdt.ConvertUpdateV2ToV1(u2))
-	agree(t, "algebra", got, w.call(t, []any{"algebra", u, u2, sv})[0])
+	w.agree(t, "algebra", got, "algebra", u, u2, sv)
 }
 
 func (w *world) snapshot(t *rapid.T) {
 	p := w.draw(t)
 	s := p.doc.Snapshot()
-	agree(t, "snapshot", []any{s.Encode(), s.EncodeV2()}, w.call(t, []any{"snapshot", p.id})[0])
+	w.agree(t, "snapshot", []any{s.Encode(), s.EncodeV2()}, "snapshot", p.id)
 	if len(w.log) > 0 {
 		u := rapid.SampledFrom(w.log).Draw(t, "update")
 		contains, err := s.ContainsUpdate(u)
 		if err != nil {
 			t.Fatal(err)
 		}
-		agree(t, "snapshot contains", contains, w.call(t, []any{"contains", s.Encode(), u})[0])
+		w.agree(t, "snapshot contains", contains, "contains", s.Encode(), u)
 	}
 	if !p.history || p.doc.HasPending() {
 		return
@@ -508,8 +598,9 @@ func (w *world) snapshot(t *rapid.T) {
 	}
 	was := content(old)
 	marked := delta(p.doc.Text("text").DeltaAt(then, previous))
-	agree(t, "the past", []any{state, was, marked}, w.call(t, []any{"past", p.id, at, before})[0])
+	w.agree(t, "the past", []any{state, was, marked}, "past", p.id, at, before)
 	p.check(t, w.node)
+	p.compare(t, w.node)
 	w.spread()
 }
 
@@ -533,8 +624,7 @@ func (w *world) position(t *rapid.T) {
 		t.Fatal(err)
 	}
 	encoded := relative.Encode()
-	r := w.call(t, []any{"position", p.id, path, at, assoc}, []any{"whereis", other.id, encoded})
-	agree(t, "relative position", encoded, r[0])
+	w.agree(t, "relative position", encoded, "position", p.id, path, at, assoc)
 	decoded, err := crdt.DecodeRelativePosition(encoded)
 	if err != nil {
 		t.Fatal(err)
@@ -543,7 +633,54 @@ func (w *world) position(t *rapid.T) {
 	if found, ok := other.doc.AbsolutePosition(decoded); ok {
 		got = []any{describe(found.Type), found.Index, found.Assoc}
 	}
-	agree(t, fmt.Sprintf("absolute position of %+v", decoded), got, r[1])
+	w.agree(t, fmt.Sprintf("absolute position of %+v", decoded), got, "whereis", other.id, encoded)
+}
+
+// jsonTexts are values as Yjs up to 13.0 stored them, some of which JSON.stringify would write in another way. Not the
+// negative zero and what is beyond the numbers: JSON.stringify loses them, so that peers of Yjs differ.
+var jsonTexts = rapid.SampledFrom([]string{
+	"undefined", "null", "true", "0", "-1", "1.5", "1e21", "5e-324", `""`, `"str"`, `"wörld 😀\n\"\\"`, `[]`, `{}`,
+	`[1,[2,{"k":null}]]`, `{"a":1,"b":{"c":[true]}}`, " [ 1 , 2 ] ", "1.0", "1E2", `"\u0041\ud83d\ude00\/"`,
+	`{"b":1,"2":2,"a":3,"1":4,"b":5}`, `"\u2028\u0007"`,
+})
+
+// oldContent gives a peer what a client with an old Yjs inserted: lists of JSON texts.
+func (w *world) oldContent(t *rapid.T) {
+	p := w.draw(t)
+	w.old++
+	client := 1<<45 + w.old
+	count := rapid.IntRange(1, 3).Draw(t, "structs")
+	update := append(lib0.AppendVarUint([]byte{1, byte(count)}, client), 0)
+	array := p.doc.Array("array")
+	for clock, i := uint64(0), 0; i < count; i++ {
+		switch place := rapid.IntRange(0, 3).Draw(t, "place"); {
+		case i > 0 && place > 0: // Behind its own, with which Yjs merges it.
+			update = lib0.AppendVarUint(lib0.AppendVarUint(append(update, 0x82), client), clock-1)
+		case place == 0:
+			update = lib0.AppendVarString(append(update, 0x22, 1), "map")
+			update = lib0.AppendVarString(update, keys.Draw(t, "key"))
+		default:
+			before, err := p.doc.RelativePosition(array, rapid.IntRange(0, array.Len()).Draw(t, "at"), -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if before.Item == nil {
+				update = lib0.AppendVarString(append(update, 2, 1), "array")
+				break
+			}
+			update = lib0.AppendVarUint(lib0.AppendVarUint(append(update, 0x82), before.Item.Client), before.Item.Clock)
+		}
+		values := rapid.IntRange(1, 3).Draw(t, "values")
+		update = append(update, byte(values))
+		for range values {
+			update = lib0.AppendVarString(update, jsonTexts.Draw(t, "text"))
+			clock++
+		}
+	}
+	update = append(update, 0)
+	p.receive(t, w.node, false, update)
+	p.news = append(p.news, update)
+	w.spread()
 }
 
 // finish gives everything to everybody and compares all peers.
@@ -553,37 +690,53 @@ func (w *world) finish(t *rapid.T) {
 		for _, p := range w.peers {
 			for len(p.inbox) > 0 {
 				busy = true
-				u := p.inbox[0]
-				p.inbox = p.inbox[1:]
-				p.apply(t, w.node, u, false)
+				some := p.inbox[:min(16, len(p.inbox))]
+				p.inbox = p.inbox[len(some):]
+				p.receive(t, w.node, false, some...)
 				w.spread()
 			}
 		}
 	}
 	for _, p := range w.peers {
+		p.compare(t, w.node)
+	}
+	w.flush(t)
+	first := w.peers[0]
+	for _, p := range w.peers {
 		if p.doc.HasPending() {
 			t.Fatal(p.id, "still waits for updates")
 		}
-		agree(t, p.id+" and the first", p.doc.EncodeStateVector(), w.peers[0].doc.EncodeStateVector())
-		agree(t, p.id+" and the first", blur(unordered(content(p.doc))), blur(unordered(content(w.peers[0].doc))))
+		agree(t, p.id+" and the first", p.doc.EncodeStateVector(), first.doc.EncodeStateVector())
+		if w.split {
+			continue // Yjs tells nobody that it replaced the halves of a pair.
+		}
+		agree(t, p.id+" and the first", unordered(content(p.doc)), unordered(content(first.doc)))
 		if p.editor != "" {
 			r := w.call(t, []any{"content", p.editor}, []any{"state", p.editor})
-			agree(t, p.id+" and its editor", blur(unordered(content(p.doc))), blur(unordered(r[0])))
+			agree(t, p.id+" and its editor", unordered(content(p.doc)), unordered(r[0]))
 			state, _ := r[1].([]any)
 			agree(t, p.id+" and its editor", p.doc.EncodeStateVector(), state[0])
 		}
 	}
 }
 
-func TestPeersAgreeWithYjs(t *testing.T) {
-	n := node{yjs.StartForTest(t, peerScript)}
+func TestPeersAgreeWithYjs(t *testing.T) { checkPeers(t, false) }
+
+// Peers that cut surrogate pairs in two: Yjs replaces the halves and tells nobody, so that its own documents differ, but
+// each Go document is as its counterpart.
+func TestPeersThatSplitSurrogatePairsAgreeWithYjs(t *testing.T) { checkPeers(t, true) }
+
+func checkPeers(t *testing.T, split bool) {
+	n := startNode(t)
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, n)
+		w := newWorld(t, n, split)
 		defer w.close(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"edit":        w.edit,
 			"edit 2":      w.edit,
 			"edit 3":      w.edit,
+			"edit 4":      w.edit,
+			"edit 5":      w.edit,
 			"undo":        w.undo,
 			"deliver":     w.deliver,
 			"deliver 2":   w.deliver,
@@ -591,7 +744,9 @@ func TestPeersAgreeWithYjs(t *testing.T) {
 			"algebra":     w.algebra,
 			"snapshot":    w.snapshot,
 			"position":    w.position,
+			"old content": w.oldContent,
 		})
 		w.finish(t)
 	})
+	t.Log(n.edits, "edits")
 }
