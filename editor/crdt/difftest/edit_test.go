@@ -3,6 +3,7 @@ package difftest_test
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 
@@ -51,6 +52,12 @@ func build(v any) any {
 	}
 	name := field[string](o, "name")
 	switch kind {
+	case "Number":
+		f, _ := strconv.ParseFloat(field[string](o, "text"), 64)
+		return f
+	case "BigInt":
+		i, _ := strconv.ParseInt(field[string](o, "text"), 10, 64)
+		return lib0.BigInt(i)
 	case "Doc":
 		meta, _ := o.Get("meta")
 		return crdt.NewSubdoc(field[string](o, "guid"), meta, field[bool](o, "autoLoad"), !field[bool](o, "gc"))
@@ -283,7 +290,7 @@ func perform(d *crdt.Doc, e edit) error {
 	case "clear":
 		return s.(maps).Clear()
 	case "attribute":
-		return s.(attributed).SetAttribute(text(0), args[1])
+		return s.(attributed).SetAttribute(text(0), build(args[1]))
 	case "unattribute":
 		return s.(attributed).RemoveAttribute(text(0))
 	}
@@ -295,15 +302,18 @@ var (
 		"a", "bc", "hello", " ", "wörld", "☃", "x☃y", "\n", "漢字", "lorem ipsum dolor", "é", "\x00", `"q\`, "ab☃☃",
 		"😀", "x👾y", "👩‍🚀👾", "é🏳️‍🌈",
 	})
+	// numbers are made from texts on both sides: an encoding that loses the negative zero would lose it on the way, too.
 	numbers = []any{
-		1, -1, 0, 63, 64, 1.5, 0.1, 1e21, 1e-7, 123456789012, 2147483647, 2147483648, -2147483648, 9007199254740991,
-		9007199254740992, -9007199254740993, 5e-324, math.MaxFloat64, -math.MaxFloat64, math.MaxFloat32, float64(1 << 80),
-		math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), lib0.BigInt(0), lib0.BigInt(-1),
-		lib0.BigInt(math.MaxInt64), lib0.BigInt(math.MinInt64),
+		number("1"), number("-1"), number("0"), number("63"), number("64"), number("1.5"), number("0.1"), number("1e21"),
+		number("1e-7"), number("123456789012"), number("2147483647"), number("2147483648"), number("-2147483648"),
+		number("9007199254740991"), number("9007199254740993"), number("-9007199254740993"), number("5e-324"),
+		number("1.7976931348623157e308"), number("3.4028234663852886e38"), number("1208925819614629174706176"),
+		number("-0"), number("NaN"), number("Infinity"), number("-Infinity"), bigInt("0"), bigInt("-1"),
+		bigInt("9223372036854775807"), bigInt("-9223372036854775808"),
 	}
 	scalars = rapid.SampledFrom(append([]any{
 		"str", "ü😀", "", true, false, nil, object("a", 1, "b", []any{1, object("c", 2)}, "2", "two", "1", "one"), []any{},
-		[]any{1, "x", nil}, object(), []byte{}, []byte{1, 2, 255}, object("u", lib0.Undefined{}), numbers,
+		[]any{1, "x", nil}, object(), []byte{}, []byte{1, 2, 255}, object("u", lib0.Undefined{}),
 		object("nan", math.NaN(), "zero", math.Copysign(0, -1), "big", lib0.BigInt(1)),
 	}, numbers...))
 	// Yjs compares objects by identity, so that each must be a new one; peer.mjs decodes them anew for each edit.
@@ -316,6 +326,10 @@ var (
 	keys  = rapid.SampledFrom([]string{"a", "b", "c", "1", "zz", "", "😀"})
 	names = rapid.SampledFrom([]string{"P", "div", "br"})
 )
+
+func number(text string) any { return object("$", "Number", "text", text) }
+
+func bigInt(text string) any { return object("$", "BigInt", "text", text) }
 
 func drawText(t *rapid.T, kind string) any {
 	o := object("$", kind, "text", words.Draw(t, "text"), "more", []any{})
@@ -356,8 +370,8 @@ func drawValues(t *rapid.T, depth int) []any {
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "values") {
 		v := drawValue(t, depth)
-		if _, big := v.(lib0.BigInt); big { // Yjs refuses it in lists, unless it is within something.
-			v = object("big", v)
+		if o, _ := v.(lib0.Object); field[string](o, "$") == "BigInt" { // Yjs refuses it in lists.
+			v = nil
 		}
 		out = append(out, v)
 	}

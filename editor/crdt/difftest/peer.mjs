@@ -52,6 +52,8 @@ const define = doc => Object.entries(kinds).map(([name, kind]) => doc.get(name, 
 const build = v => {
   if (v === null || typeof v !== 'object' || v.$ === undefined) return v
   switch (v.$) {
+    case 'Number': return Number(v.text)
+    case 'BigInt': return BigInt(v.text)
     case 'Doc': return new Y.Doc({ guid: v.guid, meta: v.meta, autoLoad: v.autoLoad, gc: v.gc })
     case 'Text': case 'XmlText': {
       const t = v.$ === 'Text' ? new Y.Text(v.text) : new Y.XmlText(v.text)
@@ -90,7 +92,7 @@ const edits = {
   set: (t, k, v) => t.set(k, build(v)),
   unset: (t, k) => t.delete(k),
   clear: t => t.clear(),
-  attribute: (t, k, v) => t.setAttribute(k, v),
+  attribute: (t, k, v) => t.setAttribute(k, build(v)),
   unattribute: (t, k) => t.removeAttribute(k)
 }
 
