@@ -338,6 +338,10 @@ func TestTextFormatsEnd(t *testing.T) {
 	tell()
 	ok(t, x.Format(13, 7, attrs("bold", true)))
 	tell()
+	for _, d := range []*crdt.Text{x, y} {
+		wantJSON(t, "delta", crdt.DeltaJSON(d.Delta()), `[{"insert":"Attack ships "},
+			{"insert":"on fire","attributes":{"bold":true}},{"insert":" off the shoulder of Orion."}]`)
+	}
 	ok(t, x.Format(16, 4, attrs("bold", nil)))
 	tell()
 	for _, d := range []*crdt.Text{x, y} {
