@@ -9,7 +9,8 @@ import (
 // FirstChild returns the first child, or nil if there is none.
 func (x *XmlFragment) FirstChild() any { return x.listGet(0) }
 
-// NextSibling returns what follows in the list that holds the fragment or element, or nil at its end.
+// NextSibling returns what follows in the list that holds the fragment or element, or nil at its end. What is deleted
+// has no siblings.
 func (x *XmlFragment) NextSibling() any { return x.sibling(false) }
 
 // PrevSibling returns what is before it in the list that holds the fragment or element, or nil at its start.

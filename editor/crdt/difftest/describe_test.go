@@ -79,8 +79,12 @@ func describe(s crdt.Shared) any {
 	return []any{"undefined"}
 }
 
-// siblings tells what is next to an element. In a text, which is no tree, Yjs takes formats for siblings.
+// siblings tells what is next to an element. In a text, which is no tree, Yjs takes formats for siblings, and it tells
+// where a deleted element was.
 func siblings(x *crdt.XmlElement) []any {
+	if x.Deleted() {
+		return []any{}
+	}
 	switch x.Parent().(type) {
 	case *crdt.XmlElement, *crdt.XmlFragment:
 		return []any{kindOf(x.PrevSibling()), kindOf(x.NextSibling())}

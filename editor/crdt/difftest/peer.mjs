@@ -32,7 +32,7 @@ const attributes = o => Object.entries(o).map(([k, v]) => [k, plain(v)])
 
 const kindOf = t => t instanceof Y.AbstractType ? t.constructor.name.replace(/^_?Y/, '') : null
 
-const siblings = t => t.parent instanceof Y.XmlFragment ? [kindOf(t.prevSibling), kindOf(t.nextSibling)] : []
+const siblings = t => t.parent instanceof Y.XmlFragment && !t._item.deleted ? [kindOf(t.prevSibling), kindOf(t.nextSibling)] : []
 
 const describe = t => {
   if (t instanceof Y.XmlText) return ['XmlText', delta(t.toDelta()), attributes(t.getAttributes()), t.toString(), t.length]
