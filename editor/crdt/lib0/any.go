@@ -286,7 +286,7 @@ func (d *Decoder) anyAt(depth int) any {
 		return string(d.VarString())
 	case tagObject:
 		n := d.count(2)
-		members := make([]Member, 0, n)
+		members := make([]Member, 0, min(n, fewElements))
 		for i := 0; i < n && d.err == nil; i++ {
 			key := string(d.VarString())
 			value := d.anyAt(depth + 1)
@@ -297,7 +297,7 @@ func (d *Decoder) anyAt(depth int) any {
 		return NewObject(members)
 	case tagArray:
 		n := d.count(1)
-		values := make([]any, 0, n)
+		values := make([]any, 0, min(n, fewElements))
 		for i := 0; i < n && d.err == nil; i++ {
 			values = append(values, d.anyAt(depth+1))
 		}
@@ -309,6 +309,9 @@ func (d *Decoder) anyAt(depth int) any {
 		return nil
 	}
 }
+
+// fewElements are what is reserved before they are read: each level of nesting may claim all bytes that are left.
+const fewElements = 16
 
 // count reads a number of elements that take at least size bytes each.
 func (d *Decoder) count(size int) int {
