@@ -55,8 +55,7 @@ type Doc struct {
 	// sameValues tells which formats, of those that were made here, share an object with an earlier one.
 	sameValues map[origin]origin
 
-	pending       *pendingStructs
-	pendingDelete []byte // An update in format v2 that has deletions only.
+	pending pending
 
 	tx       *Transaction
 	queue    []*Transaction // Transactions that wait for their clean-up, the current one first.
@@ -114,7 +113,7 @@ func (d *Doc) GUID() string { return d.guid }
 
 // HasPending reports whether the document holds updates that it cannot integrate yet because what they build upon is
 // missing. They are part of what it encodes.
-func (d *Doc) HasPending() bool { return d.pending != nil || d.pendingDelete != nil }
+func (d *Doc) HasPending() bool { return !d.pending.empty() }
 
 // Stats tells what a document consists of.
 type Stats struct {

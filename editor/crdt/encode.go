@@ -11,23 +11,7 @@ func (d *Doc) EncodeStateAsUpdate(sv []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	update := d.encodeState(&encoderV1{buf: make([]byte, 0, d.sizeHint(sv))}, known)
-	if !d.HasPending() {
-		return update, nil
-	}
-	updates := [][]byte{update}
-	waiting, err := d.waiting(sv)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range waiting {
-		v1, err := ConvertUpdateV2ToV1(w)
-		if err != nil {
-			return nil, err
-		}
-		updates = append(updates, v1)
-	}
-	return MergeUpdates(updates)
+	return d.withPending(d.encodeState(&encoderV1{buf: make([]byte, 0, d.sizeHint(sv))}, known), formatV1, known)
 }
 
 // EncodeStateAsUpdateV2 is EncodeStateAsUpdate for format v2.
@@ -36,31 +20,15 @@ func (d *Doc) EncodeStateAsUpdateV2(sv []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	update := d.encodeState(&encoderV2{}, known)
+	return d.withPending(d.encodeState(&encoderV2{}, known), formatV2, known)
+}
+
+// withPending joins an update of the document's state with what waits.
+func (d *Doc) withPending(update []byte, f format, known StateVector) ([]byte, error) {
 	if !d.HasPending() {
 		return update, nil
 	}
-	waiting, err := d.waiting(sv)
-	if err != nil {
-		return nil, err
-	}
-	return MergeUpdatesV2(append([][]byte{update}, waiting...))
-}
-
-// waiting returns the pending updates, in format v2, without what sv has.
-func (d *Doc) waiting(sv []byte) ([][]byte, error) {
-	var out [][]byte
-	if d.pendingDelete != nil {
-		out = append(out, d.pendingDelete)
-	}
-	if d.pending != nil {
-		diff, err := DiffUpdateV2(d.pending.update, sv)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, diff)
-	}
-	return out, nil
+	return mergeUpdates(append([][]byte{update}, d.pending.updates(f, known)...), f.ofOurs())
 }
 
 // sizeHint guesses the size of an update.

@@ -1,33 +1,83 @@
 package crdt
 
 import (
-	"bytes"
+	"cmp"
 	"slices"
 	"sync"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
 
-// section is the structs of one client in an update that is being applied.
+// section is the structs of one client that are to be integrated.
 type section struct {
-	client   uint64
-	from, to int // In applyScratch.wires; from moves as structs are applied.
+	client uint64
+	run    *run
+	next   int  // The next struct of run.
+	more   runs // Of what waited, what comes then.
+	freed  int  // What runs took that are done.
+
+	first    run
+	from, to int // Where first is in applyScratch.wires.
 	units    int // The size of the strings, and of the other contents.
 	bytes    int
+}
+
+// take returns the next struct.
+func (s *section) take() (step, bool) {
+	for s.next == len(s.run.wires) {
+		if len(s.more) == 0 {
+			return step{}, false
+		}
+		s.freed += s.run.bytes
+		s.run, s.next = s.more.take(), 0
+	}
+	s.next++
+	return step{s, s.run, s.next - 1}, true
+}
+
+func (s *section) done() bool { return s.next == len(s.run.wires) && len(s.more) == 0 }
+
+// left takes the runs out that are not integrated.
+func (s *section) left() runs {
+	if s.next < len(s.run.wires) {
+		s.run.wires = s.run.wires[s.next:]
+		s.more.add(s.run)
+	} else {
+		s.freed += s.run.bytes
+	}
+	left := s.more
+	s.run, s.next, s.more = &run{}, 0, nil
+	return left
+}
+
+// step is a struct of a section.
+type step struct {
+	section *section
+	run     *run
+	index   int
+}
+
+func (s step) wire() *wire { return &s.run.wires[s.index] }
+
+// giveBack makes the struct the next of its section again.
+func (s step) giveBack() {
+	if s.run == s.section.run {
+		s.section.next = min(s.section.next, s.index)
+		return
+	}
+	// Structs that wait for each other, which no client makes.
+	s.section.more.add(&run{wires: s.run.wires[s.index:], aux: s.run.aux, turn: s.run.turn})
 }
 
 // applyScratch is what applying an update needs.
 type applyScratch struct {
 	wires    []wire
 	sections []section
-	byClient map[uint64]int // The index in sections, once there are many.
 	deletes  deleteSet
-	stack    []int
+	stack    []step
 	v1       decoderV1
 	reader   structReader
 }
-
-const manySections = 8
 
 // scratchPool keeps scratch space for the next update, of whatever document.
 var scratchPool = sync.Pool{New: func() any { return new(applyScratch) }}
@@ -37,22 +87,20 @@ const maxPooled = 1 << 16
 
 // release lets go of the update.
 func (a *applyScratch) release() {
-	if cap(a.wires) > maxPooled || len(a.sections) > maxPooled || cap(a.deletes) > maxPooled {
+	if cap(a.wires) > maxPooled || cap(a.sections) > maxPooled || cap(a.deletes) > maxPooled {
 		return
 	}
 	clear(a.wires)
+	clear(a.sections)
 	clear(a.reader.aux)
 	a.v1.d = lib0.Decoder{}
-	a.reader.dec, a.reader.err = nil, nil
-	a.byClient = nil
+	a.reader.dec, a.reader.err, a.reader.known = nil, nil, nil
 	scratchPool.Put(a)
 }
 
-// decode reads a whole update into the scratch space. It changes nothing else.
-func (a *applyScratch) decode(dec structDecoder, size int) error {
-	aux := a.reader.aux[:0]
-	a.reader = newStructReader(dec, size)
-	a.reader.aux = aux
+// decode reads a whole update, of no more structs than the budget, into the scratch space. It changes nothing else.
+func (a *applyScratch) decode(dec structDecoder, budget uint64) error {
+	a.reader.reset(dec, budget)
 	a.wires, a.sections, a.deletes = a.wires[:0], a.sections[:0], a.deletes[:0]
 	for {
 		n := len(a.wires)
@@ -85,85 +133,60 @@ func (a *applyScratch) decode(dec structDecoder, size int) error {
 	if a.deletes, err = readDeleteSet(dec, a.deletes); err != nil {
 		return err
 	}
-	a.arrange()
+	sortSections(a.sections)
+	for i := range a.sections {
+		s := &a.sections[i]
+		s.first = run{wires: a.wires[s.from:s.to], aux: a.reader.aux}
+		s.run = &s.first
+	}
 	return nil
 }
 
-// reserve makes room for a large update, to the byte where a client is new.
+// sortSections sorts sections by client, the highest last, which is where integration starts.
+func sortSections(sections []section) {
+	rising := func(a, b section) int { return cmp.Compare(a.client, b.client) }
+	if !slices.IsSortedFunc(sections, rising) {
+		slices.SortFunc(sections, rising)
+	}
+}
+
+// findSection returns the section of a client, or nil.
+func findSection(sections []section, client uint64) *section {
+	i, ok := slices.BinarySearchFunc(sections, client, func(s section, client uint64) int {
+		return cmp.Compare(s.client, client)
+	})
+	if !ok {
+		return nil
+	}
+	return &sections[i]
+}
+
+// reserve makes room for what is new in a large update, to the byte where a client is new.
 func (d *Doc) reserve(a *applyScratch) {
 	const large = 64
 	if len(a.wires) < large {
 		return
 	}
-	d.items.reserve(len(a.wires))
-	for _, s := range a.sections {
-		if s.to-s.from < large || d.stateOf(s.client) > 0 || a.wires[s.from].clock > 0 {
+	items := 0
+	for i := range a.sections {
+		s := &a.sections[i]
+		wires := s.first.wires
+		state := d.stateOf(s.client)
+		if wires[0].clock > state {
+			continue // It has to wait.
+		}
+		known, _ := slices.BinarySearchFunc(wires, state, func(w wire, state uint32) int {
+			return cmp.Compare(w.end(), state+1)
+		})
+		items += len(wires) - known
+		if len(wires) < large || state > 0 {
 			continue
 		}
 		c := d.clients[d.makeClient(s.client)]
 		c.text.grow(s.units)
 		c.blob = slices.Grow(c.blob, s.bytes)
 	}
-}
-
-// arrange sorts the sections by client, the highest last, which is where integration starts. Sections of the same
-// client, which no peer should write, become one.
-func (a *applyScratch) arrange() {
-	if len(a.sections) < 2 {
-		return
-	}
-	slices.SortStableFunc(a.sections, func(x, y section) int {
-		switch {
-		case x.client < y.client:
-			return -1
-		case x.client > y.client:
-			return 1
-		}
-		return 0
-	})
-	for i := 1; i < len(a.sections); i++ {
-		if a.sections[i].client == a.sections[i-1].client {
-			a.join()
-			break
-		}
-	}
-	if len(a.sections) > manySections {
-		a.byClient = make(map[uint64]int, len(a.sections))
-		for i := range a.sections {
-			a.byClient[a.sections[i].client] = i
-		}
-	}
-}
-
-// join rewrites the structs so that each client has one section.
-func (a *applyScratch) join() {
-	wires := make([]wire, 0, len(a.wires))
-	var sections []section
-	for _, s := range a.sections {
-		from := len(wires)
-		wires = append(wires, a.wires[s.from:s.to]...)
-		if n := len(sections); n > 0 && sections[n-1].client == s.client {
-			sections[n-1].to = len(wires)
-			continue
-		}
-		sections = append(sections, section{client: s.client, from: from, to: len(wires)})
-	}
-	a.wires, a.sections = wires, sections
-}
-
-func (a *applyScratch) section(client uint64) *section {
-	if len(a.sections) > manySections {
-		if i, ok := a.byClient[client]; ok {
-			return &a.sections[i]
-		}
-		return nil
-	}
-	for i := range a.sections {
-		if a.sections[i].client == client {
-			return &a.sections[i]
-		}
-	}
-	return nil
+	d.items.reserve(items)
 }
 
 // ApplyUpdate integrates an update in format v1; origin is handed to observers. Parts that build upon something that
@@ -178,12 +201,12 @@ func (d *Doc) ApplyUpdate(update []byte, origin any) error {
 func (d *Doc) Apply(update []byte, origin any) (changed bool, err error) {
 	a := takeScratch()
 	a.v1.d = lib0.NewDecoder(update)
-	return d.apply(a, &a.v1, len(update), origin)
+	return d.apply(a, &a.v1, foreignBudget(len(update)), origin)
 }
 
 // ApplyUpdateV2 is ApplyUpdate for format v2.
 func (d *Doc) ApplyUpdateV2(update []byte, origin any) error {
-	_, err := d.apply(takeScratch(), newDecoderV2(update), len(update), origin)
+	_, err := d.apply(takeScratch(), newDecoderV2(update), foreignBudget(len(update)), origin)
 	return err
 }
 
@@ -192,9 +215,9 @@ func takeScratch() *applyScratch {
 	return a
 }
 
-func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) (changed bool, err error) {
+func (d *Doc) apply(a *applyScratch, dec structDecoder, budget uint64, origin any) (changed bool, err error) {
 	defer a.release()
-	if err := a.decode(dec, size); err != nil {
+	if err := a.decode(dec, budget); err != nil {
 		return false, err
 	}
 	if d.tx != nil {
@@ -202,99 +225,89 @@ func (d *Doc) apply(a *applyScratch, dec structDecoder, size int, origin any) (c
 		d.integrateUpdate(d.tx, a)
 		return true, nil
 	}
-	var waiting []byte
-	if d.pending != nil {
-		waiting = d.pending.update
-	}
-	waitingDeletes := d.pendingDelete
 	tx := d.begin(origin, false)
+	d.pending.news = false
 	d.integrateUpdate(tx, a)
-	changed = len(tx.touched) > 0 || len(tx.deletes) > 0 || !bytes.Equal(d.pendingDelete, waitingDeletes) ||
-		d.pending != nil && !bytes.Equal(d.pending.update, waiting)
+	changed = len(tx.touched) > 0 || len(tx.deletes) > 0 || d.pending.news
 	d.end(tx)
 	return changed, nil
 }
 
-// integrateUpdate brings a decoded update into the document. It cannot fail.
+// integrateUpdate brings a decoded update into the document, and what waited for it. It cannot fail.
 func (d *Doc) integrateUpdate(tx *Transaction, a *applyScratch) {
 	d.reserve(a)
-	rest := d.integrateStructs(tx, a)
+	p := &d.pending
+	missing := d.integrateStructs(tx, a.sections, &a.stack, func(s *section) {
+		// Yjs decides whether to try again what waits before it adds what has to wait now.
+		for _, r := range s.left() {
+			p.addStructs(s.client, r.wires, r.aux)
+		}
+	})
 	retry := false
-	if p := d.pending; p != nil {
-		for client, clock := range p.missing {
-			if clock < int64(d.stateOf(client)) {
-				retry = true
-				break
-			}
-		}
-		if rest != nil {
-			p.add(rest)
-		}
-	} else {
-		d.pending = rest
+	if !p.empty() {
+		retry = d.look(tx)
 	}
+	p.require(missing)
 	unapplied := d.applyDeletes(tx, a.deletes)
-	if d.pendingDelete != nil {
-		dec := newDecoderV2(d.pendingDelete)
-		dec.rest().VarUint() // No structs.
-		waiting, err := readDeleteSet(dec, nil)
-		if err == nil {
-			unapplied = append(unapplied, d.applyDeletes(tx, waiting)...)
-		}
-	}
-	d.pendingDelete = encodeDeletesV2(unapplied)
+	d.applyWaitingDeletes(tx)
+	p.addDeletes(unapplied)
 	if retry {
-		update := d.pending.update
-		d.pending = nil
-		again := &applyScratch{}
-		if err := again.decode(newDecoderV2(update), len(update)); err == nil {
-			d.integrateUpdate(tx, again)
+		d.retry(tx)
+		d.applyWaitingDeletes(tx)
+	}
+	p.advanced = p.advanced[:0]
+	for client, clock := range missing {
+		if clock < int64(d.stateOf(client)) { // Structs waited for each other, which no client makes.
+			p.advanced = append(p.advanced, client)
 		}
 	}
 }
 
-// integrateStructs integrates what it can, in the order of causes and effects, and returns the rest.
-func (d *Doc) integrateStructs(tx *Transaction, a *applyScratch) *pendingStructs {
-	var rest *pendingStructs
-	var wires [][]wire // What could not be integrated, by client.
-	stack := a.stack[:0]
-	current := len(a.sections) - 1
-	// giveUp moves the structs on the stack, and what follows them, to the rest.
+// integrateStructs integrates what it can, in the order of causes and effects. It hands sections of which something is
+// left to rest and returns, for each client of which something is missing, the clock that its state has to pass.
+func (d *Doc) integrateStructs(
+	tx *Transaction, sections []section, scratch *[]step, rest func(*section),
+) (missing map[uint64]int64) {
+	stack := (*scratch)[:0]
+	current := len(sections) - 1
+	// giveUp leaves the structs on the stack, and what follows them, to rest.
 	giveUp := func(client uint64, clock int64) {
-		if rest == nil {
-			rest = &pendingStructs{missing: map[uint64]int64{}}
+		if missing == nil {
+			missing = map[uint64]int64{}
 		}
-		rest.require(client, clock)
-		for _, i := range stack {
-			s := a.section(a.wires[i].client)
-			from := min(i, s.from)
-			if s.to > from {
-				wires = append(wires, a.wires[from:s.to])
+		if known, ok := missing[client]; !ok || known > clock {
+			missing[client] = clock
+		}
+		for _, s := range stack {
+			s.giveBack()
+		}
+		for _, s := range stack {
+			if !s.section.done() {
+				rest(s.section)
 			}
-			s.from, s.to = 0, 0
 		}
 		stack = stack[:0]
 	}
-	next := -1
+	var at step
+	have := false
 	for {
-		if next < 0 {
+		if !have {
 			if n := len(stack); n > 0 {
-				next = stack[n-1]
+				at = stack[n-1]
 				stack = stack[:n-1]
 			} else {
-				for current >= 0 && a.sections[current].from == a.sections[current].to {
-					current--
+				for current >= 0 && !have {
+					if at, have = sections[current].take(); !have {
+						current--
+					}
 				}
-				if current < 0 {
+				if !have {
 					break
 				}
-				next = a.sections[current].from
-				a.sections[current].from++
 			}
 		}
-		w := &a.wires[next]
-		at := next
-		next = -1
+		have = false
+		w := at.wire()
 		if w.kind == kindSkip {
 			continue
 		}
@@ -307,24 +320,91 @@ func (d *Doc) integrateStructs(tx *Transaction, a *applyScratch) *pendingStructs
 		if state >= w.end() {
 			continue // Known already.
 		}
-		if missing, ok := d.missing(w); ok {
+		if client, ok := d.missing(w); ok {
 			stack = append(stack, at)
-			s := a.section(missing)
-			if s == nil || s.from == s.to {
-				giveUp(missing, int64(d.stateOf(missing)))
-				continue
+			s := findSection(sections, client)
+			if s != nil {
+				at, have = s.take()
 			}
-			next = s.from
-			s.from++
+			if !have {
+				giveUp(client, int64(d.stateOf(client)))
+			}
 			continue
 		}
-		d.integrateWire(tx, w, a.reader.aux, state-w.clock)
+		d.integrateWire(tx, w, at.run.aux, state-w.clock)
 	}
-	a.stack = stack
-	if rest != nil {
-		rest.update = encodeWiresV2(wires, a.reader.aux)
+	clear(stack[:cap(stack)])
+	*scratch = stack
+	return missing
+}
+
+// look reports whether something came that the structs that wait were missing.
+func (d *Doc) look(tx *Transaction) bool {
+	for _, t := range tx.touched {
+		if d.pending.wantsBefore(d.clients[t.client].id, d.clients[t.client].state) {
+			return true
+		}
 	}
-	return rest
+	for _, client := range d.pending.advanced {
+		if d.pending.wantsBefore(client, d.stateOf(client)) {
+			return true
+		}
+	}
+	return false
+}
+
+// retry integrates what it can of the structs that wait.
+func (d *Doc) retry(tx *Transaction) {
+	p := &d.pending
+	sections := make([]section, 0, len(p.structs))
+	for client, q := range p.structs {
+		sections = append(sections, section{client: client, run: q.runs.take(), more: q.runs})
+		q.runs = nil
+	}
+	sortSections(sections)
+	var stack []step
+	p.missing = d.integrateStructs(tx, sections, &stack, func(s *section) {
+		p.structs[s.client].runs = s.left()
+	})
+	for i := range sections {
+		s := &sections[i]
+		s.left()
+		p.bytes -= s.freed
+		if len(p.structs[s.client].runs) == 0 {
+			delete(p.structs, s.client)
+		}
+	}
+}
+
+// applyWaitingDeletes applies the deletions that waited for structs that came.
+func (d *Doc) applyWaitingDeletes(tx *Transaction) {
+	p := &d.pending
+	if len(p.deletes) == 0 {
+		return
+	}
+	var clients []uint64
+	note := func(client uint64, state uint32) {
+		if have := p.deletes[client]; have != nil && (*have)[0].from < state {
+			clients = append(clients, client)
+		}
+	}
+	for _, t := range tx.touched {
+		note(d.clients[t.client].id, d.clients[t.client].state)
+	}
+	for _, client := range p.advanced {
+		note(client, d.stateOf(client))
+	}
+	slices.SortFunc(clients, func(a, b uint64) int { return cmp.Compare(b, a) })
+	for _, client := range slices.Compact(clients) {
+		index, _ := d.clientOf(client)
+		have := p.deletes[client]
+		for _, s := range have.takeBefore(d.clients[index].state) {
+			d.deleteRange(tx, index, s.from, s.to)
+		}
+		if len(*have) == 0 {
+			delete(p.deletes, client)
+		}
+	}
 }
 
 // missing returns a client of which the struct needs more than the document has.
@@ -488,6 +568,9 @@ func (tx *Transaction) touch(index uint32, c *client) {
 	if c.beforeSeq != tx.sequence {
 		c.beforeSeq, c.before = tx.sequence, c.state
 		tx.touched = append(tx.touched, touched{index, c.state})
+		if d := tx.doc; !d.pending.empty() {
+			d.pending.advanced = append(d.pending.advanced, c.id)
+		}
 	}
 }
 

@@ -22,10 +22,14 @@ func (d *Doc) MemoryBytes() int {
 		n += x.bytes()
 	}
 	n += cap(d.order) * 4
-	if d.pending != nil {
-		n += len(d.pending.update)
+	n += d.pending.bytes + 48*len(d.pending.missing)
+	for _, have := range d.pending.deletes {
+		n += 100 + 8*cap(*have)
 	}
-	return n + len(d.pendingDelete)
+	for _, q := range d.pending.structs {
+		n += 150 + 8*cap(q.have)
+	}
+	return n
 }
 
 func slabBytes[T any](s *slab[T]) int {

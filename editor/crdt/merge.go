@@ -3,6 +3,7 @@ package crdt
 import (
 	"cmp"
 	"container/heap"
+	"errors"
 	"slices"
 )
 
@@ -17,6 +18,49 @@ func mergeUpdates(updates [][]byte, f format) ([]byte, error) {
 	if len(updates) == 1 {
 		return updates[0], nil
 	}
+	merged, err := mergeOrdered(updates, f)
+	if !errors.Is(err, errUnordered) {
+		return merged, err
+	}
+	ordered := make([][]byte, len(updates))
+	for i, u := range updates {
+		if ordered[i], err = order(u, f); err != nil {
+			return nil, err
+		}
+	}
+	return mergeOrdered(ordered, f.ofOurs())
+}
+
+// errUnordered reports an update whose clients do not fall, as merging wants them to. Yjs always writes them so.
+var errUnordered = errors.New("clients are not in falling order")
+
+// order returns the update with its clients in falling order.
+func order(update []byte, f format) ([]byte, error) {
+	r := f.open(update)
+	var pieces []piece
+	var err error
+	for err = r.advance(); err == nil && !r.done; err = r.advance() {
+		pieces = append(pieces, r.current)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !r.unordered {
+		return update, nil
+	}
+	set, err := readDeleteSet(r.dec, nil)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(b.client, a.client) })
+	out := structWriter{e: f.encoder()}
+	for i := range pieces {
+		out.write(&pieces[i], 0)
+	}
+	return out.finish(grouped(set)), nil
+}
+
+func mergeOrdered(updates [][]byte, f format) ([]byte, error) {
 	m := merger{out: structWriter{e: f.encoder()}}
 	var err error
 	if len(updates) < manyUpdates {
@@ -36,11 +80,12 @@ func mergeUpdates(updates [][]byte, f format) ([]byte, error) {
 // merger merges updates just as Yjs does, because two updates can tell the same in different ways, and which of them
 // is taken decides about the bytes.
 type merger struct {
-	queue   mergeQueue
-	out     structWriter
-	deletes deleteSet
-	current piece // What is written next, once it is known that nothing has to be joined with it.
-	started bool
+	queue    mergeQueue
+	out      structWriter
+	deletes  deleteSet
+	distinct int   // How many of the deletions are known to differ.
+	current  piece // What is written next, once it is known that nothing has to be joined with it.
+	started  bool
 }
 
 // mergeQueue hands out the update whose next struct has the highest client and of that the lowest clock.
@@ -52,10 +97,28 @@ type mergeQueue interface {
 // next moves an update to its next struct. At its end it reads the deletions.
 func (m *merger) next(r *lazyReader) error {
 	err := r.advanceUnskipped()
-	if err == nil && r.done {
-		m.deletes, err = readDeleteSet(r.dec, m.deletes)
+	switch {
+	case err != nil:
+	case r.unordered:
+		err = errUnordered
+	case r.done:
+		err = m.readDeletes(r)
 	}
 	return err
+}
+
+// readDeletes reads the deletions of an update. Most are those of other updates as well, so that they are sorted
+// whenever they are twice as many as before.
+func (m *merger) readDeletes(r *lazyReader) (err error) {
+	if m.deletes, err = readDeleteSet(r.dec, m.deletes); err != nil {
+		return err
+	}
+	const few = 1 << 10
+	if len(m.deletes) > few+2*m.distinct {
+		m.deletes = m.deletes.normalize()
+		m.distinct = len(m.deletes)
+	}
+	return nil
 }
 
 func (m *merger) flush() { m.out.write(&m.current, 0) }
@@ -253,8 +316,7 @@ func newLongQueue(m *merger, f format, updates [][]byte) (*longQueue, error) {
 			return nil, err
 		}
 		if r.done {
-			var err error
-			if m.deletes, err = readDeleteSet(r.dec, m.deletes); err != nil {
+			if err := m.readDeletes(r); err != nil {
 				return nil, err
 			}
 			continue

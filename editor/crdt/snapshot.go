@@ -3,6 +3,7 @@ package crdt
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"collab.dev/operator/editor/crdt/lib0"
@@ -73,7 +74,8 @@ func (s *Snapshot) ContainsUpdateV2(update []byte) (bool, error) {
 }
 
 func (s *Snapshot) contains(dec structDecoder, size int) (bool, error) {
-	r := newStructReader(dec, size)
+	var r structReader
+	r.reset(dec, foreignBudget(size))
 	var w wire
 	for r.next(&w) {
 		if s.state[w.client] < uint64(w.end()) {
@@ -148,7 +150,8 @@ func (d *Doc) DocAt(s *Snapshot, o Options) (*Doc, error) {
 		s.deletes.write(e)
 	})
 	at := NewDoc(o)
-	return at, at.ApplyUpdateV2(e.finish(), "snapshot")
+	_, err := at.apply(takeScratch(), newDecoderV2(e.finish()), math.MaxUint64, "snapshot")
+	return at, err
 }
 
 // writeUntil encodes the structs of a client before a clock at which one starts.

@@ -2,6 +2,7 @@ package crdt
 
 import (
 	"fmt"
+	"math"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
@@ -40,10 +41,11 @@ func (p *piece) cut(n uint32) {
 }
 
 // structWriter writes an update whose structs come one after the other, so that how many there are of each client is
-// known only in the end.
+// known only in the end. All structs of a client must come in one go.
 type structWriter struct {
 	e        structEncoder
 	client   uint64
+	end      uint32 // The clock behind what was written last.
 	written  uint64
 	sections []writtenSection
 }
@@ -61,7 +63,12 @@ func (w *structWriter) write(p *piece, offset uint32) {
 		w.client = p.client
 		w.e.client(p.client)
 		w.e.varUint(uint64(p.clock + offset))
+	} else if gap := p.clock + offset - w.end; gap > 0 {
+		skip := wire{kind: kindSkip, length: gap}
+		skip.write(w.e, nil, 0)
+		w.written++
 	}
+	w.end = p.end()
 	var aux [1]wireAux
 	aux[0] = p.strings
 	p.write(w.e, aux[:], offset)
@@ -91,18 +98,32 @@ func (w *structWriter) finish(set deleteSet) []byte {
 type format struct {
 	decoder func([]byte) structDecoder
 	encoder func() structEncoder
+	own     bool // Whether the updates were made here, so that they may hold as many structs as they like.
 }
 
 var (
 	formatV1 = format{
-		func(b []byte) structDecoder { return newDecoderV1(b) },
-		func() structEncoder { return &encoderV1{} },
+		decoder: func(b []byte) structDecoder { return newDecoderV1(b) },
+		encoder: func() structEncoder { return &encoderV1{} },
 	}
 	formatV2 = format{
-		func(b []byte) structDecoder { return newDecoderV2(b) },
-		func() structEncoder { return &encoderV2{} },
+		decoder: func(b []byte) structDecoder { return newDecoderV2(b) },
+		encoder: func() structEncoder { return &encoderV2{} },
 	}
 )
+
+// ofOurs is the format for updates that were made here.
+func (f format) ofOurs() format {
+	f.own = true
+	return f
+}
+
+func (f format) budget(size int) uint64 {
+	if f.own {
+		return math.MaxUint64
+	}
+	return foreignBudget(size)
+}
 
 // lazyReader reads the structs of an update, one at a time.
 type lazyReader struct {
@@ -121,9 +142,8 @@ func (f format) reopen(r *lazyReader, update []byte) *lazyReader {
 	} else {
 		dec = f.decoder(update)
 	}
-	aux := r.aux[:0]
-	r.structReader = newStructReader(dec, len(update))
-	r.aux, r.done = aux, false
+	r.reset(dec, f.budget(len(update)))
+	r.done = false
 	return r
 }
 
@@ -204,7 +224,7 @@ func ConvertUpdateV1ToV2(update []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ValidateUpdateV2(converted); err != nil {
+	if err := validate(formatV2.ofOurs().open(converted)); err != nil {
 		return nil, fmt.Errorf("%w: format v2 cannot hold its numbers", ErrTooLarge)
 	}
 	return converted, nil

@@ -65,9 +65,10 @@ type deleteSetDecoder interface {
 }
 
 // A short update can stand for many structs where format v2 run-length encodes all that tells them apart. A reader
-// accepts freeStructs of them, and beyond that structsPerByte for each byte of its input.
+// accepts freeStructs of them, and beyond that structsPerByte for each byte of its input, which no update in format v1
+// has. Yjs makes such updates too, of text that was typed backwards and deleted, so that this cannot be little.
 const (
-	freeStructs    = 1 << 17
+	freeStructs    = 1 << 20
 	structsPerByte = 4
 )
 
@@ -79,15 +80,44 @@ type structReader struct {
 	budget   uint64
 	current  uint64 // The current client.
 	clock    uint64
+	// unordered is set when a client came that is not lower than the one before.
+	unordered bool
+	clients   []uint64            // The clients that came while they fell.
+	known     map[uint64]struct{} // All of them, once they are unordered.
 	// aux collects the strings of the structs; it is reset by the caller, who knows which structs it still holds.
 	aux []wireAux
 	err error
 }
 
-func newStructReader(dec structDecoder, size int) structReader {
-	r := structReader{dec: dec, budget: freeStructs + structsPerByte*uint64(size)}
+// reset makes the reader read the structs of an update. The budget is how many it accepts.
+func (r *structReader) reset(dec structDecoder, budget uint64) {
+	*r = structReader{dec: dec, budget: budget, aux: r.aux[:0], clients: r.clients[:0]}
 	r.sections = dec.rest().VarUint()
-	return r
+}
+
+// foreignBudget is the number of structs that an update of so many bytes may stand for.
+func foreignBudget(size int) uint64 { return freeStructs + structsPerByte*uint64(size) }
+
+// begin notes that the structs of a client begin. An update has one place for each client: Yjs itself forgets what
+// it read in an earlier one, and gives structs other numbers when it merges such updates.
+func (r *structReader) begin(client uint64) {
+	if n := len(r.clients); r.known == nil && (n == 0 || client < r.clients[n-1]) {
+		if r.sections > 0 || n > 0 {
+			r.clients = append(r.clients, client)
+		}
+		return
+	}
+	if r.known == nil {
+		r.unordered = true
+		r.known = make(map[uint64]struct{}, len(r.clients))
+		for _, c := range r.clients {
+			r.known[c] = struct{}{}
+		}
+	}
+	if _, twice := r.known[client]; twice {
+		r.err = invalidf("client %d comes twice", client)
+	}
+	r.known[client] = struct{}{}
 }
 
 // next reads a struct into w. It returns false at the end and after an error.
@@ -104,15 +134,19 @@ func (r *structReader) next(w *wire) bool {
 		r.structs = r.dec.rest().VarUint()
 		r.current = r.dec.client()
 		r.clock = r.dec.rest().VarUint()
-		if r.err = r.failure(); r.err != nil {
+		if r.err = r.failure(); r.err == nil {
+			r.begin(r.current)
+		}
+		if r.err != nil {
 			return false
 		}
 	}
 	r.structs--
-	if r.budget--; r.budget == 0 {
+	if r.budget == 0 {
 		r.err = ErrTooLarge
 		return false
 	}
+	r.budget--
 	r.readStruct(w)
 	if r.err == nil {
 		r.err = r.failure()
