@@ -23,12 +23,13 @@ func (d *Doc) EncodeStateAsUpdateV2(sv []byte) ([]byte, error) {
 	return d.withPending(d.encodeState(&encoderV2{}, known), formatV2, known)
 }
 
-// withPending joins an update of the document's state with what waits.
+// withPending joins an update of the document's state with what waits. As in Yjs, that gives the structs the form of
+// merged ones even if the peer has all that waits.
 func (d *Doc) withPending(update []byte, f format, known StateVector) ([]byte, error) {
 	if !d.HasPending() {
 		return update, nil
 	}
-	return mergeUpdates(append([][]byte{update}, d.pending.updates(f, known)...), f.ofOurs())
+	return mergeOrdered(append([][]byte{update}, d.pending.updates(f, known)...), f.ofOurs())
 }
 
 // sizeHint guesses the size of an update.
