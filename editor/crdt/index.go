@@ -93,15 +93,23 @@ func (d *Doc) seekIndexed(x *positionIndex, index uint32) (ref, int) {
 	return 0, int(index)
 }
 
-// indexOf returns the position of an item in its list.
+// indexOf returns the position of an item in its list. In the history of a map entry all items have position 0: only the
+// newest is not deleted.
 func (d *Doc) indexOf(r ref) int {
+	if d.item(r).place.isEntry() {
+		return 0
+	}
 	n := d.item(r).place.list()
 	if d.node(n).indexed {
 		return d.indexes[n].position(d, r)
 	}
 	index := uint32(0)
+	steps := 0
 	for l := d.item(r).left; l != 0; l = d.item(l).left {
 		index += d.item(l).visibleLength()
+		if steps++; steps == scanLimit {
+			return d.buildIndex(n).position(d, r)
+		}
 	}
 	return int(index)
 }

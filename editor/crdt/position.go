@@ -8,19 +8,24 @@ import (
 
 // RelativePosition is a position in a list or a text that stays with its neighbors while others edit: it names the
 // element behind it, or with a negative Assoc the one before it, or else the type at whose end it is.
+//
+// In JSON it is what relativePositionToJSON of Yjs returns, which bindings of editors put into presence.
 type RelativePosition struct {
-	// Item is the element, nil for the end of the type.
-	Item *ID
 	// Type is the item that holds the type, nil for a root type.
-	Type *ID
+	Type *ID `json:"type,omitempty"`
 	// Root is the name of the root type; it counts if Type and Item are nil.
-	Root string
+	Root string `json:"tname,omitempty"`
+	// Item is the element, nil for the end of the type.
+	Item *ID `json:"item,omitempty"`
 	// Assoc tells to which side the position belongs: to the right if it is 0 or more.
-	Assoc int
+	Assoc int `json:"assoc"`
 }
 
 // ID names an element of a document: the client that inserted it and its number there.
-type ID struct{ Client, Clock uint64 }
+type ID struct {
+	Client uint64 `json:"client"`
+	Clock  uint64 `json:"clock"`
+}
 
 // AbsolutePosition is where a RelativePosition is now.
 type AbsolutePosition struct {
