@@ -74,10 +74,12 @@ func (d *Doc) collectNode(n nodeRef) {
 		}
 		d.dropIndex(n)
 		d.dropEntries(n)
-		if _, held := d.handles[n]; held {
-			*nd = node{kind: nd.kind, name: nd.name, collected: true}
-		} else {
-			d.nodes.release(uint32(n))
+		if s, held := d.handles[n]; held {
+			s.base().node = collectedNode
+			d.node(collectedNode).collected = true
+			delete(d.handles, n)
+			delete(d.listeners.types, n)
 		}
+		d.nodes.release(uint32(n))
 	}
 }

@@ -6,6 +6,9 @@ type (
 	entryRef uint32
 )
 
+// collectedNode stands for all types whose content was garbage collected, as far as the program still holds them.
+const collectedNode nodeRef = 0
+
 // TypeKind is the kind of a shared type.
 type TypeKind uint8
 
@@ -43,8 +46,7 @@ type node struct {
 	name          keyRef // A root's name, or that of an XML element or hook.
 	kind          TypeKind
 	hasFormatting bool
-	// collected is set when the content was garbage collected with its parent.
-	collected bool
+	collected     bool // Set of collectedNode.
 	// indexed is set while Doc.indexes has a position index of the list.
 	indexed bool
 }
