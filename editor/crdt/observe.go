@@ -105,13 +105,28 @@ func (d *Doc) stopping(s Shared, stop func()) func() {
 	}
 }
 
+// inTurn calls f for all numbers below n. As in Yjs the others are called even if one panics.
+func inTurn(n int, f func(i int)) {
+	i := 0
+	defer func() {
+		if next := i + 1; next < n {
+			inTurn(n-next, func(i int) { f(next + i) })
+		}
+	}()
+	for ; i < n; i++ {
+		f(i)
+	}
+}
+
 // notify runs the observers of a transaction.
 func (d *Doc) notify(tx *Transaction) {
+	defer func() {
+		if all := d.listeners.transaction; len(all) > 0 {
+			inTurn(len(all), func(i int) { all[i].call(tx) })
+		}
+	}()
 	if len(tx.changed) > 0 && (d.listeners.observing() || !tx.local) {
 		d.notifyTypes(tx)
-	}
-	for _, l := range d.listeners.transaction {
-		l.call(tx)
 	}
 }
 
@@ -125,9 +140,14 @@ func (d *Doc) notifyTypes(tx *Transaction) {
 	}
 	var deep []nodeRef
 	events := map[nodeRef][]*Event{}
-	for _, c := range tx.changes() {
+	defer func() {
+		inTurn(len(deep), func(i int) { d.notifyDeep(deep[i], events[deep[i]]) })
+	}()
+	changes := tx.changes()
+	inTurn(len(changes), func(i int) {
+		c := changes[i]
 		if d.nodeDeleted(c.node) {
-			continue // An observer of another type deleted it.
+			return // An observer of another type deleted it.
 		}
 		e := &Event{tx: tx, doc: d, change: c, current: c.node}
 		for n := c.node; ; n = d.nodeOf(d.item(d.node(n).item).place) {
@@ -139,27 +159,27 @@ func (d *Doc) notifyTypes(tx *Transaction) {
 				break
 			}
 		}
+		defer d.noteFormatting(tx, c.node)
 		if l := d.listeners.types[c.node]; l != nil {
-			for _, l := range l.direct {
-				l.call(e)
-			}
+			all := l.direct
+			inTurn(len(all), func(i int) { all[i].call(e) })
 		}
-		d.noteFormatting(tx, c.node)
+	})
+}
+
+// notifyDeep runs the observers that look at a type and all within it.
+func (d *Doc) notifyDeep(n nodeRef, events []*Event) {
+	l := d.listeners.types[n]
+	if l == nil || len(l.deep) == 0 || d.nodeDeleted(n) {
+		return
 	}
-	for _, n := range deep {
-		l := d.listeners.types[n]
-		if l == nil || len(l.deep) == 0 || d.nodeDeleted(n) {
-			continue
-		}
-		list := slices.DeleteFunc(slices.Clone(events[n]), func(e *Event) bool { return d.nodeDeleted(e.change.node) })
-		for _, e := range list {
-			e.current = n
-		}
-		slices.SortStableFunc(list, func(a, b *Event) int { return len(a.Path()) - len(b.Path()) })
-		for _, l := range l.deep {
-			l.call(list)
-		}
+	list := slices.DeleteFunc(slices.Clone(events), func(e *Event) bool { return d.nodeDeleted(e.change.node) })
+	for _, e := range list {
+		e.current = n
 	}
+	slices.SortStableFunc(list, func(a, b *Event) int { return len(a.Path()) - len(b.Path()) })
+	all := l.deep
+	inTurn(len(all), func(i int) { all[i].call(list) })
 }
 
 // noteFormatting notes that formats may have lost their effect by a change from another peer.

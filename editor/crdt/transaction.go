@@ -140,18 +140,38 @@ func (d *Doc) end(tx *Transaction) {
 	if d.queue[0] != tx {
 		return
 	}
+	d.cleanUpAll()
+}
+
+// cleanUpAll finishes the transactions of the queue, also if observers panic.
+func (d *Doc) cleanUpAll() {
+	done := false
+	defer func() {
+		if !done {
+			d.pop()
+			if len(d.queue) > 0 {
+				d.cleanUpAll()
+			}
+		}
+	}()
 	for len(d.queue) > 0 {
 		d.cleanUp(d.queue)
-		if len(d.queue) == 1 {
-			last := d.queue[0]
-			d.queue = d.queue[:0]
-			if !d.listeners.observing() {
-				last.reset()
-				d.idle = last
-			}
-			return
-		}
+		d.pop()
+	}
+	done = true
+}
+
+// pop takes the first transaction out of the queue.
+func (d *Doc) pop() {
+	if len(d.queue) > 1 {
 		d.queue = d.queue[1:]
+		return
+	}
+	last := d.queue[0]
+	d.queue = d.queue[:0]
+	if !d.listeners.observing() {
+		last.reset()
+		d.idle = last
 	}
 }
 
@@ -221,7 +241,12 @@ func (d *Doc) cleanUp(queue []*Transaction) {
 	if len(queue) > 1 {
 		affected = unionTouched(queue)
 	}
+	defer d.settle(tx, affected)
 	d.notify(tx)
+}
+
+// settle does what follows upon the observers.
+func (d *Doc) settle(tx *Transaction, affected []touched) {
 	if tx.cleanFormats {
 		d.cleanFormatsAfter(tx, affected)
 	}
