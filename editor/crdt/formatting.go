@@ -4,31 +4,17 @@ package crdt
 // those that set what is set already. current are the attributes at the item curr, which it updates.
 func (d *Doc) cleanGap(tx *Transaction, start, curr ref, startAttrs attrs, current *attrs) {
 	end := start
-	type last struct {
-		key  keyRef
-		from ref
-	}
-	var lasts []last
-	for end != 0 {
-		it := d.item(end)
-		if it.kind.countable() && !it.deleted() {
-			break
-		}
-		if it.kind == kindFormat && !it.deleted() {
+	var lasts map[keyRef]ref // The last format of each key.
+	for ; end != 0 && d.inGap(end); end = d.item(end).right {
+		if it := d.item(end); it.kind == kindFormat && !it.deleted() {
+			if lasts == nil {
+				lasts = map[keyRef]ref{}
+			}
 			key, _ := d.formatOf(it)
-			found := false
-			for i := range lasts {
-				if lasts[i].key == key {
-					lasts[i].from, found = end, true
-				}
-			}
-			if !found {
-				lasts = append(lasts, last{key, end})
-			}
+			lasts[key] = end
 		}
-		end = it.right
 	}
-	if len(lasts) == 0 {
+	if lasts == nil {
 		return
 	}
 	reached := false
@@ -42,13 +28,7 @@ func (d *Doc) cleanGap(tx *Transaction, start, curr ref, startAttrs attrs, curre
 		}
 		f := d.formatAttr(r)
 		before := startAttrs.orNull(f.key)
-		overridden := true
-		for _, l := range lasts {
-			if l.key == f.key && l.from == r {
-				overridden = false
-			}
-		}
-		if overridden || before.same(f) {
+		if lasts[f.key] != r || before.same(f) {
 			d.deleteItem(tx, r)
 			if !reached && current.orNull(f.key).same(f) && !before.same(f) {
 				*current = current.apply(before)
@@ -65,34 +45,54 @@ func (d *Doc) cleanGap(tx *Transaction, start, curr ref, startAttrs attrs, curre
 func (d *Doc) cleanGapAt(tx *Transaction, r ref) {
 	for {
 		next := d.item(r).right
-		if next == 0 {
-			break
-		}
-		if it := d.item(next); !it.deleted() && it.kind.countable() {
+		if next == 0 || !d.inGap(next) {
 			break
 		}
 		r = next
 	}
-	var seen []keyRef
-	for r != 0 {
+	seen := map[keyRef]bool{}
+	for ; r != 0 && d.inGap(r); r = d.item(r).left {
 		it := d.item(r)
-		if !it.deleted() && it.kind.countable() {
-			return
-		}
 		if it.kind == kindFormat && !it.deleted() {
 			key, _ := d.formatOf(it)
-			known := false
-			for _, k := range seen {
-				known = known || k == key
-			}
-			if known {
+			if seen[key] {
 				d.deleteItem(tx, r)
-			} else {
-				seen = append(seen, key)
 			}
+			seen[key] = true
 		}
-		r = it.left
 	}
+}
+
+// inGap reports whether the item is no content.
+func (d *Doc) inGap(r ref) bool {
+	it := d.item(r)
+	return it.deleted() || !it.kind.countable()
+}
+
+// onePerGap leaves one of those items that are in the same gap between contents, the first in the list. It takes the
+// list over.
+func (d *Doc) onePerGap(items []ref) []ref {
+	if len(items) < 2 {
+		return items
+	}
+	left := make(map[ref]struct{}, len(items))
+	for _, r := range items {
+		left[r] = struct{}{}
+	}
+	out := items[:0]
+	for _, r := range items {
+		if _, ok := left[r]; !ok {
+			continue
+		}
+		out = append(out, r)
+		for at := r; at != 0 && d.inGap(at); at = d.item(at).right {
+			delete(left, at)
+		}
+		for at := d.item(r).left; at != 0 && d.inGap(at); at = d.item(at).left {
+			delete(left, at)
+		}
+	}
+	return out
 }
 
 // cleanText deletes all formats of a text that have no effect.
@@ -138,6 +138,7 @@ func (d *Doc) cleanFormatsAfter(tx *Transaction, affected []touched) {
 		}
 	}
 	d.Transact(nil, func(clean *Transaction) {
+		var deleted []ref
 		for _, client := range tx.deletedFrom {
 			index, _ := d.clientOf(client)
 			for _, r := range tx.deletes.of(client) {
@@ -154,9 +155,12 @@ func (d *Doc) cleanFormatsAfter(tx *Transaction, affected []touched) {
 						add(n)
 						return
 					}
-					d.cleanGapAt(clean, r)
+					deleted = append(deleted, r)
 				})
 			}
+		}
+		for _, r := range d.onePerGap(deleted) {
+			d.cleanGapAt(clean, r)
 		}
 		for _, n := range texts {
 			d.cleanText(clean, n)
