@@ -119,8 +119,7 @@ func (v *encoderV1) json(value []byte) {
 			return
 		}
 	}
-	d := lib0.NewDecoder(value)
-	v.buf = lib0.AppendVarBytes(v.buf, lib0.AppendJSON(nil, d.Any()))
+	v.buf = lib0.AppendVarBytes(v.buf, lib0.AppendAnyJSON(nil, value))
 }
 
 func (v *encoderV1) bytes(b []byte) { v.buf = lib0.AppendVarBytes(v.buf, b) }

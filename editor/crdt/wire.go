@@ -318,14 +318,14 @@ func (r *structReader) readTexts(w *wire) uint64 {
 			data = lib0.AppendVarBytes(data, text)
 			continue
 		}
-		v, err := lib0.ParseJSON(text)
+		compact, err := lib0.CompactJSON(text)
 		if err != nil {
 			if r.dec.err() == nil {
 				r.err = invalid(err)
 			}
 			return n
 		}
-		data = lib0.AppendVarBytes(data, lib0.AppendJSON(nil, v))
+		data = lib0.AppendVarBytes(data, compact)
 	}
 	w.data = data
 	return n

@@ -253,9 +253,11 @@ func appendNumber(dst []byte, f float64) []byte {
 }
 
 // Any reads a value in the any encoding. Byte slices alias the input.
-func (d *Decoder) Any() any { return d.anyAt(0) }
+func (d *Decoder) Any() any { return d.anyAt(0, false) }
 
-func (d *Decoder) anyAt(depth int) any {
+// anyAt reads a value that is nested that deeply. As JavaScript's reader assigns the members of objects, one of the name
+// __proto__ is lost unless it is asked for.
+func (d *Decoder) anyAt(depth int, proto bool) any {
 	if depth > MaxDepth {
 		d.Fail(ErrTooDeep)
 		return nil
@@ -289,8 +291,8 @@ func (d *Decoder) anyAt(depth int) any {
 		members := make([]Member, 0, min(n, fewElements))
 		for i := 0; i < n && d.err == nil; i++ {
 			key := string(d.VarString())
-			value := d.anyAt(depth + 1)
-			if key != "__proto__" { // Assigning it sets the prototype, not a member.
+			value := d.anyAt(depth+1, proto)
+			if proto || key != "__proto__" {
 				members = append(members, Member{key, value})
 			}
 		}
@@ -299,7 +301,7 @@ func (d *Decoder) anyAt(depth int) any {
 		n := d.count(1)
 		values := make([]any, 0, min(n, fewElements))
 		for i := 0; i < n && d.err == nil; i++ {
-			values = append(values, d.anyAt(depth+1))
+			values = append(values, d.anyAt(depth+1, proto))
 		}
 		return values
 	case tagBytes:

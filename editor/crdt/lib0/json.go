@@ -66,6 +66,13 @@ func AppendJSON(dst []byte, v any) []byte {
 	return append(dst, "null"...)
 }
 
+// AppendAnyJSON appends a value that is given in the any encoding as JSON, with members of the name __proto__, which
+// reading the encoding drops.
+func AppendAnyJSON(dst, value []byte) []byte {
+	d := NewDecoder(value)
+	return AppendJSON(dst, d.anyAt(0, true))
+}
+
 // AppendNumber appends f as JavaScript prints a number, and null where JSON has none.
 func AppendNumber(dst []byte, f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
@@ -92,7 +99,16 @@ const hexDigits = "0123456789abcdef"
 
 func appendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	for _, r := range s {
+	for i, r := range s {
+		if r == utf8.RuneError {
+			if half, ok := halfAt(s[i:]); ok {
+				dst = append(dst, '\\', 'u', 'd', hexDigits[half>>8&15], hexDigits[half>>4&15], hexDigits[half&15])
+				continue
+			}
+			if isRestOfHalf(s, i) {
+				continue
+			}
+		}
 		switch {
 		case r == '"' || r == '\\':
 			dst = append(dst, '\\', byte(r))
@@ -116,8 +132,22 @@ func appendJSONString(dst []byte, s string) []byte {
 }
 
 // ParseJSON reads a JSON text as JSON.parse does: numbers are float64, objects keep JavaScript's order of members.
-func ParseJSON(text []byte) (any, error) {
-	p := jsonParser{text: text}
+func ParseJSON(text []byte) (any, error) { return parseJSON(jsonParser{text: text}) }
+
+// CompactJSON brings a JSON text to the form that JSON.stringify gives to what JSON.parse reads, with halves of
+// surrogate pairs as they are.
+func CompactJSON(text []byte) ([]byte, error) {
+	v, err := parseJSON(jsonParser{text: text, halves: true})
+	if err != nil {
+		return nil, err
+	}
+	return AppendJSON(nil, v), nil
+}
+
+func parseJSON(p jsonParser) (any, error) {
+	if !utf8.Valid(p.text) {
+		return nil, ErrInvalidString
+	}
 	p.space()
 	v := p.value(0)
 	p.space()
@@ -132,8 +162,10 @@ func ParseJSON(text []byte) (any, error) {
 
 type jsonParser struct {
 	text []byte
-	pos  int
-	err  error
+	// halves makes halves of surrogate pairs be kept, in the three bytes that UTF-8 does not allow for them.
+	halves bool
+	pos    int
+	err    error
 }
 
 func (p *jsonParser) fail(err error) {
@@ -287,7 +319,7 @@ func (p *jsonParser) str() string {
 	}
 	if p.peek() == '"' {
 		p.pos++
-		return p.checked(string(p.text[start : p.pos-1]))
+		return string(p.text[start : p.pos-1])
 	}
 	out := append([]byte(nil), p.text[start:p.pos]...)
 	for p.pos < len(p.text) {
@@ -295,7 +327,7 @@ func (p *jsonParser) str() string {
 		p.pos++
 		switch {
 		case c == '"':
-			return p.checked(string(out))
+			return string(out)
 		case c < 0x20:
 			p.fail(ErrInvalidJSON)
 			return ""
@@ -309,12 +341,25 @@ func (p *jsonParser) str() string {
 	return ""
 }
 
-func (p *jsonParser) checked(s string) string {
-	if !utf8.ValidString(s) {
-		p.fail(ErrInvalidString)
-		return ""
+// halfLead is the first of the bytes of half a surrogate pair.
+const halfLead = 0xED
+
+// halfAt returns the half of a surrogate pair that s starts with.
+func halfAt(s string) (half uint16, ok bool) {
+	if len(s) < 3 || s[0] != halfLead || s[1] < 0xA0 || s[1] > 0xBF || s[2] < 0x80 || s[2] > 0xBF {
+		return 0, false
 	}
-	return s
+	return 0xD000 | uint16(s[1]&0x3F)<<6 | uint16(s[2]&0x3F), true
+}
+
+// isRestOfHalf reports whether the byte at i is the second or the third of half a surrogate pair.
+func isRestOfHalf(s string, i int) bool {
+	for back := 1; back <= 2 && back <= i; back++ {
+		if _, ok := halfAt(s[i-back:]); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *jsonParser) escape(out []byte) []byte {
@@ -344,9 +389,11 @@ func (p *jsonParser) escape(out []byte) []byte {
 				}
 				p.pos = at
 			}
-			r = utf8.RuneError
+			if p.halves {
+				return append(out, halfLead, byte(0x80|r>>6&0x3F), byte(0x80|r&0x3F))
+			}
 		}
-		return utf8.AppendRune(out, r)
+		return utf8.AppendRune(out, r) // U+FFFD for a half.
 	}
 	p.fail(ErrInvalidJSON)
 	return out

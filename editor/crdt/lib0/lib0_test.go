@@ -133,3 +133,37 @@ func TestIntegersBeyondTheSafeRangeAreRefused(t *testing.T) {
 		t.Error(v, d.Err())
 	}
 }
+
+func TestJSONKeepsHalvesOfSurrogatePairs(t *testing.T) {
+	for text, want := range map[string]string{
+		`"\ud83d"`:                         `"\ud83d"`,
+		`"\uDE00x"`:                        `"\ude00x"`,
+		`["\ude00\ud83d", "\ud83d\ude00"]`: `["\ude00\ud83d","😀"]`,
+		`{"\ud83d": 1, "b": "\ud83d\ud83d\ude00"}`: `{"\ud83d":1,"b":"\ud83d😀"}`,
+	} {
+		got, err := lib0.CompactJSON([]byte(text))
+		if err != nil || string(got) != want {
+			t.Errorf("%s becomes %s, %v, want %s", text, got, err, want)
+		}
+	}
+	if v, err := lib0.ParseJSON([]byte(`"a\ud83d\ude00\ude00"`)); err != nil || v != "a😀\uFFFD" {
+		t.Errorf("%q, %v", v, err)
+	}
+}
+
+// Assigning to it in JavaScript sets the prototype, which the any encoding loses when it is read, but JSON does not.
+func TestJSONOfAValueKeepsItsPrototypeMember(t *testing.T) {
+	const text = `{"a":1,"__proto__":{"__proto__":[2]}}`
+	v, err := lib0.ParseJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := lib0.AppendAny(nil, v)
+	if got := string(lib0.AppendAnyJSON(nil, value)); got != text {
+		t.Errorf("got %s", got)
+	}
+	d := lib0.NewDecoder(value)
+	if got := string(lib0.AppendJSON(nil, d.Any())); got != `{"a":1}` {
+		t.Errorf("got %s", got)
+	}
+}
