@@ -3,9 +3,13 @@ package crdt_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"maps"
+	"runtime"
 	"testing"
 
 	"collab.dev/operator/editor/crdt"
+	"collab.dev/operator/editor/crdt/lib0"
 )
 
 // seed adds the updates of the fixtures to the corpus.
@@ -44,60 +48,82 @@ func fuzzApply(f *testing.F, v2 bool) {
 			base = one
 		}
 		if v2 {
-			f.Add(two)
-			f.Add(unhex(f, s.Merged2))
+			f.Add(two, unhex(f, s.Merged2))
 		} else {
-			f.Add(one)
-			f.Add(unhex(f, s.Merged))
-			f.Add(unhex(f, s.Steps[0].U))
+			f.Add(one, unhex(f, s.Merged))
 		}
-	})
-	f.Fuzz(func(t *testing.T, update []byte) {
-		d := someDoc(t, base)
-		before, err := d.EncodeStateAsUpdate(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		clients := len(d.StateVector())
-		if v2 {
-			err = d.ApplyUpdateV2(update, nil)
-		} else {
-			err = d.ApplyUpdate(update, nil)
-		}
-		after, encodeErr := d.EncodeStateAsUpdate(nil)
-		if encodeErr != nil {
-			t.Fatal(encodeErr)
-		}
-		if err != nil {
-			checkRefusal(t, err)
-			if !bytes.Equal(before, after) || len(d.StateVector()) != clients {
-				t.Fatal("a refused update changed the document")
+		steps := s.Steps
+		for len(steps) > 1 && steps[0].V == steps[1].V { // The second before the first, which it may wait for.
+			if (steps[0].V == 2) == v2 {
+				f.Add(unhex(f, steps[1].U), unhex(f, steps[0].U))
 			}
-			return
-		}
-		if err := d.Check(); err != nil {
-			t.Fatal(err)
-		}
-		_ = asJSON(d.JSON())
-		_ = d.Text("text").Delta()
-		if err := d.ApplyUpdate(after, nil); err != nil {
-			t.Fatal("the document refuses its own state:", err)
-		}
-		fresh := crdt.NewDoc(crdt.Options{ClientID: 9})
-		if err := fresh.ApplyUpdate(after, nil); err != nil {
-			t.Fatal("a new document refuses the state:", err)
-		}
-		two, err := d.EncodeStateAsUpdateV2(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := fresh.ApplyUpdateV2(two, nil); err != nil {
-			t.Fatal("a new document refuses the state in format v2:", err)
-		}
-		if err := fresh.Check(); err != nil {
-			t.Fatal(err)
+			steps = steps[2:]
 		}
 	})
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		d := someDoc(t, base)
+		for _, update := range [][]byte{first, second} {
+			applyHostile(t, d, update, v2)
+		}
+	})
+}
+
+// applyHostile applies an update that may be anything. The document must be as it was, or fit to be used on.
+func applyHostile(t *testing.T, d *crdt.Doc, update []byte, v2 bool) {
+	t.Helper()
+	before, err := d.EncodeStateAsUpdate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := len(d.StateVector())
+	var memory, now runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	if v2 {
+		err = d.ApplyUpdateV2(update, nil)
+	} else {
+		err = d.ApplyUpdate(update, nil)
+	}
+	runtime.ReadMemStats(&now)
+	// Format v2 may claim a million structs in a few bytes.
+	if took := now.TotalAlloc - memory.TotalAlloc; took > 1<<30 || !v2 && took > 1<<16+uint64(len(update))<<11 {
+		t.Fatalf("%d bytes for %d", took, len(update))
+	}
+	after, encodeErr := d.EncodeStateAsUpdate(nil)
+	if encodeErr != nil {
+		t.Fatal(encodeErr)
+	}
+	if err != nil {
+		checkRefusal(t, err)
+		if !bytes.Equal(before, after) || len(d.StateVector()) != clients {
+			t.Fatal("a refused update changed the document")
+		}
+		return
+	}
+	if err := d.Check(); err != nil {
+		t.Fatal(err)
+	}
+	_ = asJSON(d.JSON())
+	_ = d.Text("text").Delta()
+	if changed, err := d.Apply(after, nil); err != nil || changed {
+		t.Fatal("the document does not know its own state:", err)
+	}
+	fresh := crdt.NewDoc(crdt.Options{ClientID: 9})
+	if err := fresh.ApplyUpdate(after, nil); err != nil {
+		t.Fatal("a new document refuses the state:", err)
+	}
+	two, err := d.EncodeStateAsUpdateV2(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fresh = crdt.NewDoc(crdt.Options{ClientID: 9}); fresh.ApplyUpdateV2(two, nil) != nil {
+		t.Fatal("a new document refuses the state in format v2")
+	}
+	if !maps.Equal(fresh.StateVector(), d.StateVector()) || fresh.HasPending() != d.HasPending() {
+		t.Fatal("the state tells something else")
+	}
+	if err := fresh.Check(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func FuzzApplyUpdate(f *testing.F) { fuzzApply(f, false) }
@@ -113,12 +139,32 @@ type algebra struct {
 	validate func([]byte) error
 }
 
+// ends returns, for each client of an update, the clock behind its structs.
+func ends(t *testing.T, al algebra, update []byte) crdt.StateVector {
+	t.Helper()
+	meta, err := al.meta(update)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return meta.To
+}
+
+func latest(a, b crdt.StateVector) crdt.StateVector {
+	for client, clock := range b {
+		a[client] = max(a[client], clock)
+	}
+	return a
+}
+
 func fuzzAlgebra(f *testing.F, al algebra) {
 	f.Fuzz(func(t *testing.T, a, b, sv []byte) {
 		merged, err := al.merge([][]byte{a, b})
 		if err != nil {
 			checkRefusal(t, err)
 			return
+		}
+		if !maps.Equal(ends(t, al, merged), latest(ends(t, al, a), ends(t, al, b))) {
+			t.Fatal("the merged update tells of other structs")
 		}
 		if err := al.validate(merged); err != nil {
 			t.Fatal("the merged update is invalid:", err)
@@ -196,6 +242,7 @@ func FuzzSnapshot(f *testing.F) {
 		f.Add(unhex(f, s.Snapshot))
 		f.Add(unhex(f, s.Snapshot2))
 	})
+	updates, kept := historic(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, decode := range []func([]byte) (*crdt.Snapshot, error){crdt.DecodeSnapshot, crdt.DecodeSnapshotV2} {
 			s, err := decode(b)
@@ -207,8 +254,51 @@ func FuzzSnapshot(f *testing.F) {
 			if err != nil || !again.Equal(s) {
 				t.Fatal("encoding changes the snapshot:", err)
 			}
+			if _, err := s.ContainsUpdate(updates); err != nil {
+				t.Fatal(err)
+			}
+			d := crdt.NewDoc(crdt.Options{ClientID: 9, KeepHistory: true})
+			if err := d.ApplyUpdate(updates, nil); err != nil {
+				t.Fatal(err)
+			}
+			if at, err := d.DocAt(s, crdt.Options{}); err == nil {
+				if err := at.Check(); err != nil {
+					t.Fatal(err)
+				}
+			} else if !errors.Is(err, crdt.ErrOutOfBounds) {
+				t.Fatal(err)
+			}
+			d.Text("text").DeltaAt(s, kept)
+			d.Text("text").DeltaAt(kept, s)
+			if err := d.Check(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
+}
+
+// historic returns the state of a document that keeps its history, and a moment of that.
+func historic(f *testing.F) ([]byte, *crdt.Snapshot) {
+	f.Helper()
+	d := crdt.NewDoc(crdt.Options{ClientID: 1, KeepHistory: true})
+	text := d.Text("text")
+	for i := range 20 {
+		if err := errors.Join(text.Insert(i, "abc"), text.Delete(i/2, 1)); err != nil {
+			f.Fatal(err)
+		}
+	}
+	s := d.Snapshot()
+	f.Add(s.Encode())
+	f.Add(s.EncodeV2())
+	if err := errors.Join(text.Format(3, 9, lib0.Object{{Key: "b", Value: true}}), text.Delete(1, 5)); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(d.Snapshot().Encode())
+	update, err := d.EncodeStateAsUpdate(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return update, s
 }
 
 func FuzzStateVector(f *testing.F) {
@@ -234,16 +324,49 @@ func FuzzRelativePosition(f *testing.F) {
 	f.Add(crdt.RelativePosition{Item: &crdt.ID{Client: 1, Clock: 2}, Assoc: -1}.Encode())
 	f.Add(crdt.RelativePosition{Type: &crdt.ID{Client: 1, Clock: 2}}.Encode())
 	f.Add(crdt.RelativePosition{Root: "text"}.Encode())
+	for clock := range uint64(60) {
+		f.Add(crdt.RelativePosition{Item: &crdt.ID{Client: 1, Clock: clock}}.Encode())
+		f.Add(crdt.RelativePosition{Type: &crdt.ID{Client: 1, Clock: clock}, Assoc: -1}.Encode())
+	}
+	docs := []*crdt.Doc{crdt.NewDoc(crdt.Options{}), varied(f)}
+	seed(f, func(one, _ []byte, _ scenario) {
+		d := crdt.NewDoc(crdt.Options{})
+		if err := d.ApplyUpdate(one, nil); err != nil {
+			f.Fatal(err)
+		}
+		docs = append(docs, d)
+	})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := crdt.DecodeRelativePosition(b)
 		if err != nil {
 			checkRefusal(t, err)
 			return
 		}
-		d := crdt.NewDoc(crdt.Options{})
-		d.AbsolutePosition(p)
+		for _, d := range docs {
+			if at, ok := d.AbsolutePosition(p); ok && at.Index < 0 {
+				t.Fatalf("%+v", at)
+			}
+		}
 		if again, err := crdt.DecodeRelativePosition(p.Encode()); err != nil || again.Assoc != p.Assoc {
 			t.Fatal("encoding changes the position:", err)
 		}
 	})
+}
+
+// varied returns a document with maps, lists and texts, all of client 1.
+func varied(f *testing.F) *crdt.Doc {
+	f.Helper()
+	d := crdt.NewDoc(crdt.Options{ClientID: 1})
+	m, a, x := d.Map("m"), d.Array("a"), d.Text("t")
+	for i := range 20 {
+		err := errors.Join(
+			m.Set(fmt.Sprint(i), "old"), m.Set(fmt.Sprint(i), crdt.NewText("text")), a.Insert(i/2, i, crdt.NewMap()),
+			x.InsertFormatted(i/2, "word", lib0.Object{{Key: "b", Value: i}}), x.Delete(i, 1), a.Delete(i/3, 1),
+			m.Delete(fmt.Sprint(i/2)),
+		)
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	return d
 }
