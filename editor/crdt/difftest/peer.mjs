@@ -1,7 +1,6 @@
 // Answers the requests of difftest_test.go with what the real Yjs does. A request is a list of commands, each a list of
 // a name and arguments; so is the answer, of results. See yjs.Process for how they are encoded.
 import * as Y from 'yjs'
-import * as awareness from 'y-protocols/awareness'
 
 // Search markers, whose state decides where among deleted items Yjs inserts, are turned off where a document in Go
 // makes the same edits.
@@ -11,7 +10,6 @@ Object.defineProperty(Y.AbstractType.prototype, '_searchMarker', {
 })
 
 const docs = new Map()
-const states = new Map()
 
 const plain = v => {
   if (v instanceof Y.Doc) return ['doc', v.guid, v.meta === undefined ? null : v.meta, v.autoLoad]
@@ -160,25 +158,7 @@ const commands = {
     Y.diffUpdate(u, sv), Y.diffUpdateV2(u2, sv), Y.encodeStateVectorFromUpdate(u), Y.encodeStateVectorFromUpdateV2(u2),
     ...meta(Y.parseUpdateMeta(u)), ...meta(Y.parseUpdateMetaV2(u2)),
     Y.convertUpdateFormatV1ToV2(u), Y.convertUpdateFormatV2ToV1(u2)
-  ],
-  awareness: (id, client) => {
-    const a = new awareness.Awareness(new Y.Doc())
-    clearInterval(a._checkInterval)
-    a.states.clear()
-    a.meta.clear()
-    a.clientID = client
-    a.changes = []
-    a.on('change', c => a.changes.push(['change', c.added, c.updated, c.removed]))
-    a.on('update', c => a.changes.push(['update', c.added, c.updated, c.removed]))
-    states.set(id, a)
-  },
-  awarenessLocal: (id, state) => { states.get(id).setLocalState(state) },
-  awarenessApply: (id, u) => { awareness.applyAwarenessUpdate(states.get(id), u, 'remote') },
-  awarenessRemove: (id, clients) => { awareness.removeAwarenessStates(states.get(id), clients, 'gone') },
-  awarenessEncode: (id, clients) =>
-    awareness.encodeAwarenessUpdate(states.get(id), clients.filter(c => states.get(id).meta.has(c))),
-  awarenessChanges: id => states.get(id).changes.splice(0),
-  awarenessStates: id => [...states.get(id).getStates()].sort(([a], [b]) => a - b)
+  ]
 }
 
 // The answer is the results up to the first command that fails, and why that does.
