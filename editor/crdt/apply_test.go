@@ -34,3 +34,31 @@ func TestApplyTellsWhetherAnUpdateIsNews(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestKnownUpdatesTakeNoMemory(t *testing.T) {
+	d := NewDoc(Options{ClientID: 1})
+	text := d.Text("t")
+	const n = 5000
+	d.Transact(nil, func(*Transaction) {
+		for range n {
+			if err := text.Insert(0, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	state, err := d.EncodeStateAsUpdate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := NewDoc(Options{})
+	if err := to.ApplyUpdate(state, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := to.MemoryBytes()
+	if changed, err := to.Apply(state, nil); changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	if after := to.MemoryBytes(); after != before {
+		t.Errorf("%d bytes become %d", before, after)
+	}
+}

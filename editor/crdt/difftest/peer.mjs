@@ -146,8 +146,10 @@ const commands = {
       delta(doc.getText('text').toDelta(at, Y.decodeSnapshot(previous)))]
   },
   contains: (s, u) => Y.snapshotContainsUpdate(Y.decodeSnapshot(s), u),
-  position: (id, path, at, assoc) =>
-    Y.encodeRelativePosition(Y.createRelativePositionFromTypeIndex(find(docs.get(id), path), at, assoc)),
+  position: (id, path, at, assoc) => {
+    const p = Y.createRelativePositionFromTypeIndex(find(docs.get(id), path), at, assoc)
+    return [Y.encodeRelativePosition(p), JSON.stringify(Y.relativePositionToJSON(p))]
+  },
   whereis: (id, p) => {
     const found = Y.createAbsolutePositionFromRelativePosition(Y.decodeRelativePosition(p), docs.get(id))
     return found === null ? null : [describe(found.type), found.index, assoc(found)]

@@ -2,6 +2,7 @@ package difftest_test
 
 import (
 	_ "embed"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -624,7 +625,11 @@ func (w *world) position(t *rapid.T) {
 		t.Fatal(err)
 	}
 	encoded := relative.Encode()
-	w.agree(t, "relative position", encoded, "position", p.id, path, at, assoc)
+	text, err := json.Marshal(relative)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.agree(t, "relative position", []any{encoded, string(text)}, "position", p.id, path, at, assoc)
 	decoded, err := crdt.DecodeRelativePosition(encoded)
 	if err != nil {
 		t.Fatal(err)
