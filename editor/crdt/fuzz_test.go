@@ -139,9 +139,16 @@ type algebra struct {
 	validate func([]byte) error
 }
 
-// ends returns, for each client of an update, the clock behind its structs.
+// ends returns, for each client of an update, the clock behind its structs, not counting gaps that nothing follows.
 func ends(t *testing.T, al algebra, update []byte) crdt.StateVector {
 	t.Helper()
+	empty, err := al.merge(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if update, err = al.merge([][]byte{update, empty}); err != nil {
+		t.Fatal(err)
+	}
 	meta, err := al.meta(update)
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ const maxPooled = 1 << 16
 
 // release lets go of the update.
 func (a *applyScratch) release() {
-	if cap(a.wires) > maxPooled || cap(a.sections) > maxPooled || cap(a.deletes) > maxPooled {
+	if max(cap(a.wires), cap(a.sections), cap(a.deletes), cap(a.reader.clients)) > maxPooled {
 		return
 	}
 	clear(a.wires)
@@ -568,9 +568,7 @@ func (tx *Transaction) touch(index uint32, c *client) {
 	if c.beforeSeq != tx.sequence {
 		c.beforeSeq, c.before = tx.sequence, c.state
 		tx.touched = append(tx.touched, touched{index, c.state})
-		if d := tx.doc; !d.pending.empty() {
-			d.pending.advanced = append(d.pending.advanced, c.id)
-		}
+		tx.doc.pending.note(c.id)
 	}
 }
 

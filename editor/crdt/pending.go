@@ -23,6 +23,13 @@ type pending struct {
 
 func (p *pending) empty() bool { return len(p.structs)+len(p.deletes) == 0 }
 
+// note notes that structs of a client came.
+func (p *pending) note(client uint64) {
+	if n := len(p.advanced); !p.empty() && (n == 0 || p.advanced[n-1] != client) {
+		p.advanced = append(p.advanced, client)
+	}
+}
+
 // queue is the structs of one client that wait. Runs of different updates may overlap.
 type queue struct {
 	runs runs
