@@ -118,7 +118,8 @@ func applyHostile(t *testing.T, d *crdt.Doc, update []byte, v2 bool) {
 	if fresh = crdt.NewDoc(crdt.Options{ClientID: 9}); fresh.ApplyUpdateV2(two, nil) != nil {
 		t.Fatal("a new document refuses the state in format v2")
 	}
-	if !maps.Equal(fresh.StateVector(), d.StateVector()) || fresh.HasPending() != d.HasPending() {
+	// What waits is left out if it came in another form meanwhile.
+	if !maps.Equal(fresh.StateVector(), d.StateVector()) || fresh.HasPending() && !d.HasPending() {
 		t.Fatal("the state tells something else")
 	}
 	if err := fresh.Check(); err != nil {

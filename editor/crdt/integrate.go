@@ -461,6 +461,7 @@ func (d *Doc) integrateWire(tx *Transaction, w *wire, aux []wireAux, offset uint
 		it.left = d.cleanEnd(tx, c, it.clock-1)
 		it.originClient, it.originClock = c, it.clock-1
 		collected = collected || d.item(it.left).kind == kindGC
+		it.place = d.item(it.left).place // It is another one if somebody lies about what came before.
 	}
 	if collected || it.place == noPlace {
 		d.addGC(tx, c, it.clock, it.length)
