@@ -22,8 +22,8 @@ var (
 var (
 	// ErrNoSession says that there is no such session, or not anymore.
 	ErrNoSession = fmt.Errorf("%w: there is no such session", ErrUnauthenticated)
-	// ErrReplaced says that the refresh token was replaced a moment ago, as happens when two tabs refresh at once. The
-	// browser has the new one already.
+	// ErrReplaced says that the refresh token was replaced a moment ago, by a token that cannot be told again because the
+	// key of sessions has changed since. Of two tabs that refresh at once the other one has it.
 	ErrReplaced = errors.New("the refresh token has just been replaced: use the new one")
 	// ErrReused says that a replaced refresh token came back: somebody else has it, and the session is revoked.
 	ErrReused = fmt.Errorf("%w: a replaced refresh token was used again", ErrRevoked)

@@ -182,6 +182,9 @@ func (f *FileSessions) Rotate(
 			s.Previous, s.Secret, s.Rotated = s.Secret, next[:], now
 			return nil, put(tx, s)
 		case subtle.ConstantTimeCompare(s.Previous, secret[:]) == 1 && now.Sub(s.Rotated) < grace:
+			if subtle.ConstantTimeCompare(s.Secret, next[:]) == 1 {
+				return nil, nil
+			}
 			return ErrReplaced, nil
 		}
 		return ErrReused, f.revokeFamily(tx, family)

@@ -15,8 +15,9 @@ const (
 	maxBody = 32 << 10
 	// ticketLifetime is how long a WebSocket can be opened or prolonged with the token that pages can read.
 	ticketLifetime = time.Minute
-	// rotationGrace is how long after its replacement a refresh token is answered by "use the new one" instead of being
-	// taken for stolen. It gives nothing to who sends it.
+	// rotationGrace is how long after its replacement a refresh token is answered again, by the same new one, instead of
+	// being taken for stolen: tabs refresh at the same time, and answers get lost. A thief who is as quick gets it, too,
+	// and is found when thief and user replace the new one.
 	rotationGrace = 10 * time.Second
 	corsMaxAge    = "600"
 )
@@ -229,7 +230,7 @@ func (g *Guard) refresh(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
-	next := now.next()
+	next := now.next(g.signing.secret())
 	session, err := g.options.Sessions.Rotate(r.Context(), now.family(), now.secret(), next.secret(), rotationGrace)
 	g.options.Metrics.session("rotated", err)
 	if err != nil {

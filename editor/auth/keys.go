@@ -105,8 +105,8 @@ type keyFile struct {
 	path  string
 	clock func() time.Time
 	log   *slog.Logger
-	// secret says that it must hold secrets, also when it is read again.
-	secret bool
+	// secrets says that it must hold secrets, also when it is read again.
+	secrets bool
 
 	mu      sync.Mutex
 	read    time.Time
@@ -121,7 +121,7 @@ func openKeyFile(path string, clock func() time.Time, log *slog.Logger) (*keyFil
 }
 
 func openSecretFile(path string, clock func() time.Time, log *slog.Logger) (*keyFile, error) {
-	return (&keyFile{path: path, clock: clock, log: log, secret: true}).open()
+	return (&keyFile{path: path, clock: clock, log: log, secrets: true}).open()
 }
 
 func (f *keyFile) open() (*keyFile, error) {
@@ -148,7 +148,7 @@ func (f *keyFile) load() error {
 		return nil
 	}
 	keys, err := parseKeys(data)
-	if err == nil && f.secret && keys[0].algorithm != jose.HS256 {
+	if err == nil && f.secrets && keys[0].algorithm != jose.HS256 {
 		err = errors.New("it must hold secrets, one a line, and no PEM")
 	}
 	if err != nil {
@@ -205,4 +205,14 @@ func (f *keyFile) mint(c claims) (string, error) {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}
 	return token, nil
+}
+
+// secret is what only who has the first key knows.
+func (f *keyFile) secret() []byte {
+	switch secret := f.all()[0].sign.(type) {
+	case ed25519.PrivateKey:
+		return secret.Seed()
+	default:
+		return secret.([]byte)
+	}
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -39,9 +40,9 @@ type Sessions interface {
 	// Create begins a session that ends after lifetime and returns it with Began and Expires. ErrRevoked says that its
 	// user was revoked after Issued. Of a user's sessions only the newest maxUserSessions are kept.
 	Create(ctx context.Context, session Session, secret Secret, lifetime time.Duration) (Session, error)
-	// Rotate replaces a secret by the next one, once. ErrReplaced says that it was replaced by another one within grace,
-	// ErrReused that this is longer ago, and that the session is revoked now; ErrNoSession and ErrRevoked that the session
-	// has ended.
+	// Rotate replaces a secret by the next one, once; within grace the very same replacement is confirmed, for who has not
+	// got the answer. ErrReplaced says that it was replaced by another one within grace, ErrReused that this is longer ago,
+	// and that the session is revoked now; ErrNoSession and ErrRevoked that the session has ended.
 	Rotate(ctx context.Context, family string, secret, next Secret, grace time.Duration) (Session, error)
 	// End revokes a session if there is one.
 	End(ctx context.Context, family string) error
@@ -77,9 +78,13 @@ func newRefreshToken() (t refreshToken) {
 	return t
 }
 
-// next returns another token of the same family.
-func (t refreshToken) next() refreshToken {
-	_, _ = rand.Read(t[lookupBytes:])
+// next returns the token that replaces this one. Who has the key always finds the same, without keeping it: so a lost
+// answer can be given again.
+func (t refreshToken) next(key []byte) refreshToken {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("collab next refresh token\x00"))
+	mac.Write(t[:])
+	copy(t[lookupBytes:], mac.Sum(nil))
 	return t
 }
 

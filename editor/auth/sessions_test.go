@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"sync"
@@ -43,9 +44,15 @@ func begin(t *testing.T, s Sessions, user string) (refreshToken, Session) {
 	return token, session
 }
 
-// rotate replaces a token by the next one.
+// another returns some token of the same family.
+func (t refreshToken) another() refreshToken {
+	_, _ = rand.Read(t[lookupBytes:])
+	return t
+}
+
+// rotate replaces a token by another one.
 func rotate(s Sessions, token refreshToken, grace time.Duration) (refreshToken, error) {
-	next := token.next()
+	next := token.another()
 	_, err := s.Rotate(context.Background(), token.family(), token.secret(), next.secret(), grace)
 	return next, err
 }
@@ -102,7 +109,7 @@ func testSessions(t *testing.T, open func(t *testing.T) Sessions) {
 		if session.Began.IsZero() || session.Expires.Sub(session.Began) != time.Hour {
 			t.Fatalf("%+v", session)
 		}
-		next := token.next()
+		next := token.another()
 		got, err := s.Rotate(t.Context(), token.family(), token.secret(), next.secret(), time.Minute)
 		if err != nil || got.User != "ada" || got.Organization != "acme" || got.Docs["*"] != Write ||
 			!got.Began.Equal(session.Began) || !got.Expires.Equal(session.Expires) || got.Family != session.Family {
@@ -113,6 +120,42 @@ func testSessions(t *testing.T, open func(t *testing.T) Sessions) {
 		}
 		if _, err := rotate(s, next, time.Minute); err != nil {
 			t.Fatalf("the grace changed something: %v", err)
+		}
+	})
+	t.Run("a lost answer is given again for a while", func(t *testing.T) {
+		s := open(t)
+		token, session := begin(t, s, "ada")
+		next := token.another()
+		replace := func(grace time.Duration) error {
+			again, err := s.Rotate(t.Context(), token.family(), token.secret(), next.secret(), grace)
+			if err == nil && (again.User != "ada" || !again.Expires.Equal(session.Expires)) {
+				t.Errorf("%+v, it began as %+v", again, session)
+			}
+			return err
+		}
+		if err := errors.Join(replace(time.Minute), replace(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		last, err := rotate(s, next, time.Minute)
+		if err != nil {
+			t.Fatalf("the new token does not work: %v", err)
+		}
+		if err := replace(time.Minute); !errors.Is(err, ErrReused) {
+			t.Fatalf("when the new one was used: %v", err)
+		}
+		if _, err := rotate(s, last, time.Minute); !errors.Is(err, ErrNoSession) {
+			t.Fatalf("the family lives on: %v", err)
+		}
+	})
+	t.Run("a token that comes back later is no lost answer", func(t *testing.T) {
+		s := open(t)
+		token, _ := begin(t, s, "ada")
+		next := token.another()
+		for _, want := range []error{nil, ErrReused} {
+			_, err := s.Rotate(t.Context(), token.family(), token.secret(), next.secret(), 0)
+			if !errors.Is(err, want) {
+				t.Fatalf("%v, want %v", err, want)
+			}
 		}
 	})
 	t.Run("a replaced token revokes the family", func(t *testing.T) {

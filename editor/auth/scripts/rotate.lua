@@ -17,6 +17,9 @@ if s[1] == ARGV[2] then
   return {'rotated', s[4], s[5], s[6]}
 end
 if s[2] == ARGV[2] and now - tonumber(s[3]) < tonumber(ARGV[4]) then
+  if s[1] == ARGV[3] then
+    return {'rotated', s[4], s[5], s[6]}
+  end
   return {'replaced'}
 end
 redis.call('DEL', KEYS[1])
