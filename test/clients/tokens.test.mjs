@@ -2,8 +2,8 @@
 import { createServer } from 'node:http'
 import { describe, test } from 'node:test'
 import {
-  assert, atEnd, closed, editor, everything, hocuspocus, keys, message, newName, reading, same, saved, state, stayed, synced,
-  token, until, warnings, yWebsocket
+  assert, atEnd, closed, editor, everything, hocuspocus, keys, message, newName, reading, same, saved, secretly, state,
+  stayed, synced, token, until, warnings, yWebsocket
 } from './harness.mjs'
 
 const origin = 'https://app.example.com'
@@ -14,8 +14,8 @@ const server = await editor({
 // Tokens are good for ten seconds longer than they say, because clocks differ.
 const short = { seconds: 10 }
 const shortLife = 20_000
-// The service promises two seconds; a machine that tests may be busy.
-const revocation = 15_000
+// The service promises two seconds from its answer on; a machine that tests may be busy.
+const revocation = 5_000
 
 let users = 0
 const newUser = () => `user-${++users}`
@@ -25,7 +25,10 @@ async function post (path, bearer, body = {}) {
   const response = await fetch(`http://${server.address}/auth/${path}`, {
     method: 'POST', body: JSON.stringify(body), headers: { Authorization: `Bearer ${bearer}`, 'Content-Type': 'application/json' }
   })
-  assert.ok(response.ok, `${path}: ${response.status} ${await response.clone().text()}`)
+  const text = await response.clone().text()
+  assert.ok(response.ok, `${path}: ${response.status} ${text}`)
+  for (const [name, value] of Object.entries(text && JSON.parse(text))) if (/token$/i.test(name)) secretly(value)
+  for (const cookie of response.headers.getSetCookie()) secretly(cookie.split(';')[0].split('=')[1])
   return response
 }
 const revoke = body => post('revoke', token('admin', everything, { collab_admin: true }), body)
@@ -179,8 +182,8 @@ describe('tokens', { concurrency: true }, () => {
         const [a, b, other] =
           [await connect(name, text), await connect(newName(), text), await connect(name, token(newUser(), everything))]
         await synced(a, b, other)
-        const start = Date.now()
         await revoke({ user })
+        const start = Date.now()
         await Promise.all([closed(a, 4401), closed(b, 4401)])
         assert.ok(Date.now() - start < revocation, `it took ${Date.now() - start} ms`)
         assert.match(a.sockets[0].closed.reason, /revoked/)
@@ -368,8 +371,8 @@ describe('tokens', { concurrency: true }, () => {
         const user = newUser()
         const [c, other] = [await connect(newName(), token(user, everything)), await connect(newName(), token(newUser(), everything))]
         await synced(c, other)
-        const start = Date.now()
         await revoke({ user })
+        const start = Date.now()
         await closed(c, 4401)
         assert.ok(Date.now() - start < revocation, `it took ${Date.now() - start} ms`)
         if (version === '2') c.socket.connect()
