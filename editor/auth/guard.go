@@ -311,6 +311,9 @@ func (g *Guard) Authenticate(ctx context.Context, token string) (*Identity, erro
 	}
 	identity, err := g.authenticate(ctx, token)
 	g.options.Metrics.token(err)
+	if err != nil {
+		g.options.Logger.Debug("A token was refused", "error", err)
+	}
 	return identity, err
 }
 

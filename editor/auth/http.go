@@ -13,6 +13,8 @@ import (
 
 const (
 	maxBody = 32 << 10
+	// bodyTimeout bounds the reading of a request's body.
+	bodyTimeout = 10 * time.Second
 	// ticketLifetime is how long a WebSocket can be opened or prolonged with the token that pages can read.
 	ticketLifetime = time.Minute
 	// rotationGrace is how long after its replacement a refresh token is answered again, by the same new one, instead of
@@ -107,22 +109,25 @@ func (g *Guard) Middleware(next http.Handler) http.Handler {
 // Handler serves /auth/login, /auth/refresh, /auth/logout and /auth/revoke. Without sessions there is nothing there.
 func (g *Guard) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(path string, serve http.HandlerFunc) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	handle := func(what string, serve http.HandlerFunc) {
+		mux.HandleFunc("/auth/"+what, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodPost {
 				w.Header().Set("Allow", http.MethodPost)
 				problem(w, http.StatusMethodNotAllowed, "method", "Use POST.")
 				return
 			}
+			defer g.options.Metrics.requested(what, time.Now())
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			// Where this is not supported the server bounds it.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 			serve(w, r)
 		})
 	}
 	if !g.open && g.options.Sessions != nil {
-		handle("/auth/login", g.login)
-		handle("/auth/refresh", g.refresh)
-		handle("/auth/logout", g.logout)
-		handle("/auth/revoke", g.revoke)
+		handle("login", g.login)
+		handle("refresh", g.refresh)
+		handle("logout", g.logout)
+		handle("revoke", g.revoke)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "not-found", "There is nothing here.")

@@ -10,6 +10,8 @@ import (
 // Metrics is what a Guard measures. It is safe for concurrent use; a nil *Metrics measures nothing.
 type Metrics struct {
 	tokens, sessions, webhook, jwks *prometheus.CounterVec
+	webhookTook                     prometheus.Histogram
+	requestTook                     *prometheus.HistogramVec
 	revocations, followed           prometheus.Gauge
 	ended                           prometheus.Counter
 }
@@ -34,6 +36,14 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		webhook: counters("outcome", "webhook_total", "Questions to the permission webhook, by outcome.",
 			"answered", "cached", "failed"),
 		jwks: counters("outcome", "jwks_reads_total", "Reads of the application's public keys, by outcome.", "ok", "failed"),
+		webhookTook: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "collab_editor_auth_webhook_seconds", Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
+			Help: "How long the permission webhook took to answer, or to fail.",
+		}),
+		requestTook: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "collab_editor_auth_request_seconds", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+			Help: "How long requests to /auth/ took, by what was asked for.",
+		}, []string{"request"}),
 		revocations: prometheus.NewGauge(prometheus.GaugeOpts(opts("revocations",
 			"Revocations in force that this pod knows."))),
 		followed: prometheus.NewGauge(prometheus.GaugeOpts(opts("revocations_read_timestamp_seconds",
@@ -41,7 +51,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		ended: prometheus.NewCounter(prometheus.CounterOpts(opts("ended_connections_total",
 			"Connections of this pod that a revocation ended."))),
 	}
-	registerer.MustRegister(m.tokens, m.sessions, m.webhook, m.jwks, m.revocations, m.followed, m.ended)
+	registerer.MustRegister(m.tokens, m.sessions, m.webhook, m.jwks, m.webhookTook, m.requestTook, m.revocations, m.followed, m.ended)
 	return m
 }
 
@@ -80,6 +90,19 @@ func (m *Metrics) session(event string, err error) {
 		event = "failed"
 	}
 	m.sessions.WithLabelValues(event).Inc()
+}
+
+// called measures a call of the webhook that began at a time, requested a request to /auth/.
+func (m *Metrics) called(begin time.Time) {
+	if m != nil {
+		m.webhookTook.Observe(time.Since(begin).Seconds())
+	}
+}
+
+func (m *Metrics) requested(what string, begin time.Time) {
+	if m != nil {
+		m.requestTook.WithLabelValues(what).Observe(time.Since(begin).Seconds())
+	}
 }
 
 func (m *Metrics) asked(outcome string) {

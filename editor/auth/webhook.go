@@ -152,6 +152,7 @@ func (w *webhook) call(ctx context.Context, question WebhookRequest) (Access, er
 	if err != nil {
 		return None, err
 	}
+	defer w.metrics.called(time.Now())
 	response, err := w.client.Do(request)
 	if err != nil {
 		return None, err
