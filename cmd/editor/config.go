@@ -95,7 +95,7 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	text(&c.authPermissionURL, "auth-permission-url", "COLLAB_AUTH_PERMISSION_URL", "",
 		"URL that is asked what a user may do with a document")
 	text(&c.allowedOrigins, "allowed-origins", "COLLAB_ALLOWED_ORIGINS", "",
-		"origins of web pages that may connect, separated by commas; without any only those of this host")
+		"origins of web pages that may connect, separated by commas, besides those of this host")
 	text(&c.webhookURL, "webhook-url", "COLLAB_WEBHOOK_URL", "", "URL that is told which documents have changed")
 	text(&c.webhookSecretFile, "webhook-secret-file", "COLLAB_WEBHOOK_SECRET_FILE", "",
 		"file with the secret that signs what --webhook-url is told")
@@ -145,7 +145,7 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		"--fan-out, --max-document-bytes and --document-memory must not be below 0.")
 	check(min(c.operationsPerSecond, c.operationBurst, c.userConnections, c.orgConnections, c.podConnections) > 0,
 		"--operations-per-second, --operation-burst and --connections-per-… must be above 0.")
-	check(c.authenticates() || c.authIssuer+c.authAudience+c.authPermissionURL+c.authSessionKeyFile+c.allowedOrigins == "",
+	check(c.authenticates() || c.authIssuer+c.authAudience+c.authPermissionURL+c.authSessionKeyFile == "",
 		"Set --auth-secret-dir or --auth-jwks-url: without keys no token can be verified.")
 	check(c.authPermissionURL == "" || c.authSecretDir != "",
 		"Set --auth-secret-dir: webhook-secret in it signs the questions to --auth-permission-url.")

@@ -17,16 +17,18 @@ import (
 
 // openGuard returns who decides who may do what, and what ends it. Without keys everybody may do everything.
 func openGuard(c config, kept backends, registry prometheus.Registerer, log *slog.Logger) (*auth.Guard, func(), error) {
+	var origins []string
+	if c.allowedOrigins != "" {
+		origins = strings.Split(c.allowedOrigins, ",")
+	}
 	if !c.authenticates() {
 		log.Warn("Clients are not authenticated: everybody who reaches this address may read and write every document")
-		return auth.Open(), func() {}, nil
+		guard, err := auth.OpenTo(origins)
+		return guard, func() {}, err
 	}
 	options := auth.Options{
 		JWKSURL: c.authJWKSURL, Issuer: c.authIssuer, Audience: c.authAudience, InsecureCookies: c.insecureCookies,
-		SigningKeyFile: c.authSessionKeyFile, Logger: log, Metrics: auth.NewMetrics(registry),
-	}
-	if c.allowedOrigins != "" {
-		options.Origins = strings.Split(c.allowedOrigins, ",")
+		SigningKeyFile: c.authSessionKeyFile, Origins: origins, Logger: log, Metrics: auth.NewMetrics(registry),
 	}
 	if c.authSecretDir != "" {
 		options.SecretFile = filepath.Join(c.authSecretDir, "jwt-secret")

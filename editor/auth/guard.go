@@ -287,9 +287,24 @@ func (g *Guard) prune(ctx context.Context) {
 	}
 }
 
-// Open returns a guard for a service without authentication: everybody is anonymous and may write everything, from every
-// origin.
-func Open() *Guard { return &Guard{open: true} }
+// Open returns a guard for a service without authentication: everybody is anonymous and may write everything. Pages are
+// let in as by OpenTo without origins.
+func Open() *Guard {
+	g, _ := OpenTo(nil) // Only origins can be wrong.
+	return g
+}
+
+// OpenTo returns a guard as Open does that lets these pages in besides those of the service's host: for whoever opens any
+// web page would else give it what only he can reach. To a service that is reached as this very machine, pages of this
+// machine are no strangers, whatever their port. The error says what is wrong with an origin.
+func OpenTo(list []string) (*Guard, error) {
+	allowed, err := parseOrigins(list)
+	if err != nil {
+		return nil, err
+	}
+	allowed.local = true
+	return &Guard{open: true, origins: allowed}, nil
+}
 
 // Close ends the guard's goroutines and waits for them. Nothing may ask it anymore. It does not close Options.Sessions.
 func (g *Guard) Close() {
@@ -386,7 +401,7 @@ func bearerToken(r *http.Request) (string, bool) {
 
 // AllowOrigin says whether a request comes from a page that may use the service with its user's cookies, or from no
 // browser. It keeps foreign pages from opening WebSockets.
-func (g *Guard) AllowOrigin(r *http.Request) bool { return g.open || g.origins.allow(r) }
+func (g *Guard) AllowOrigin(r *http.Request) bool { return g.origins.allow(r) }
 
 // Watch calls revoked, at most once, within 2 s of the revocation of the identity's user or session on any pod; at once,
 // before it returns, if it is revoked already. revoked must not block nor call the guard. It may still be running when

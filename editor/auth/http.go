@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -132,35 +133,34 @@ func (g *Guard) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "not-found", "There is nothing here.")
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		if !g.open && g.cors(w, r) {
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return g.Pages(mux, http.MethodPost)
 }
 
-// cors lets the application's pages call /auth/ from another origin, and refuses others. It says whether it has answered.
-func (g *Guard) cors(w http.ResponseWriter, r *http.Request) bool {
-	named := r.Header.Get("Origin")
-	w.Header().Set("Vary", "Origin")
-	if named != "" && g.origins.listed(named) {
-		w.Header().Set("Access-Control-Allow-Origin", named)
-		w.Header().Set("Access-Control-Allow-Credentials", "true")
-		if r.Method == http.MethodOptions {
-			w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
-			w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-			w.Header().Set("Access-Control-Max-Age", corsMaxAge)
-			w.WriteHeader(http.StatusNoContent)
-			return true
+// Pages lets pages of the listed origins call next by these methods, with their users' cookies, and read its answers.
+// Pages of other sites change nothing, whatever they know.
+func (g *Guard) Pages(next http.Handler, methods ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Cache-Control", "no-store")
+		header.Set("Vary", "Origin")
+		if g.origins.listed(r) {
+			header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+			header.Set("Access-Control-Allow-Credentials", "true")
+			header.Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After")
+			if r.Method == http.MethodOptions {
+				header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
+				header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match")
+				header.Set("Access-Control-Max-Age", corsMaxAge)
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
 		}
-	}
-	if g.origins.forged(r) {
-		problem(w, http.StatusForbidden, "cross-site", "The request comes from another site.")
-		return true
-	}
-	return false
+		if g.origins.forged(r) {
+			problem(w, http.StatusForbidden, "cross-site", "The request comes from another site.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // decode reads a JSON body, which may be empty, and answers itself when it cannot.

@@ -109,20 +109,18 @@ func New(opts Options) *API {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { missing(mux, w, r) })
 	guarded := opts.Guard.Middleware(mux)
 	// Pages of other sites may not change anything, even where no token is wanted.
-	sites := http.NewCrossOriginProtection()
-	a.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if sites.Check(r) != nil {
-			write(w, problem(http.StatusForbidden, "cross-site", "The request comes from another site."))
-			return
-		}
+	a.handler = opts.Guard.Pages(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if slices.Contains(open, r.URL.Path) {
 			mux.ServeHTTP(w, r)
 		} else {
 			guarded.ServeHTTP(w, r)
 		}
-	})
+	}), methods...)
 	return a
 }
+
+// methods are those by which anything is asked for.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
 // open are the paths that anybody may read.
 var open = []string{Prefix + "/health", Prefix + "/ready", Prefix + "/openapi.json", Prefix + "/openapi.yaml"}
@@ -185,9 +183,7 @@ func (a *API) OpenAPI() ([]byte, error) {
 // missing answers requests for what is not there, or not by this method.
 func missing(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{
-		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
-	} {
+	for _, method := range methods {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "/" {
