@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"reflect"
@@ -62,13 +61,13 @@ var documentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$`)
 func (a *API) registerArchive() {
 	tags, one := []string{"Archives"}, Prefix+"/organizations/{organization}"
 	lines := func(of any, description string) map[string]*huma.MediaType {
-		schema := huma.SchemaFromType(a.huma.OpenAPI().Components.Schemas, reflect.TypeOf(of))
+		schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(of), true, "")
 		return map[string]*huma.MediaType{ndjson: {Schema: &huma.Schema{
 			Type: huma.TypeString, Description: description + " Each line is: " + schema.Ref + "."}}}
 	}
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "export-organization", Method: http.MethodGet, Path: one + "/export", Tags: tags,
-		Summary: "Export an organization's documents", Errors: []int{401, 503},
+		Summary: "Export an organization's documents", Errors: []int{401, 429, 503},
 		Description: "All that may be read and are not deleted, one a line, as the stores have them: what was typed within " +
 			"the last second may be missing. History and named versions are not part of it.",
 		Responses: map[string]*huma.Response{"200": {Description: "the documents", Content: lines(Archived{}, "JSON lines.")}},
@@ -77,13 +76,23 @@ func (a *API) registerArchive() {
 	})
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "import-organization", Method: http.MethodPost, Path: one + "/import", Tags: tags,
-		Summary: "Import documents into an organization", Errors: []int{401, 503},
+		Summary: "Import documents into an organization", Errors: []int{401, 403, 429, 503},
 		Description: "What an export has, of this organization or another one. Documents that are there are merged, so that " +
 			"an import can be repeated. The answer begins before the request has ended.",
 		RequestBody: &huma.RequestBody{Required: true, Content: lines(Archived{}, "JSON lines.")},
 		Responses:   map[string]*huma.Response{"200": {Description: "what became of each", Content: lines(Imported{}, "JSON lines.")}},
 	}, func(ctx context.Context, in *OrganizationPath) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(c huma.Context) { a.importAll(ctx, in.Organization, c) }}, nil
+		if !a.opts.Guard.MayWriteIn(auth.IdentityFrom(ctx), in.Organization) {
+			return nil, problem(http.StatusForbidden, "forbidden", "This needs the permission to write documents of "+in.Organization+".")
+		}
+		done, err := a.imports.take(ctx, callerOf(ctx).name)
+		if err != nil {
+			return nil, a.fail(ctx, "import documents", err)
+		}
+		return &huma.StreamResponse{Body: func(c huma.Context) {
+			defer done()
+			a.importAll(ctx, in.Organization, c)
+		}}, nil
 	})
 }
 
@@ -115,6 +124,22 @@ func (s *stream) line(v any) error {
 	return nil
 }
 
+// next reads the next line that has something. It fails when a client takes too long for that.
+func (s *stream) next(in *bufio.Scanner) bool {
+	err := s.controller.SetReadDeadline(time.Now().Add(lineTimeout))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	// While a line is imported its sender has to wait, and is not to blame.
+	defer func() { _ = s.controller.SetReadDeadline(time.Time{}) }()
+	for in.Scan() {
+		if len(bytes.TrimSpace(in.Bytes())) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // export writes all documents that may be read. Where it fails the last line is missing.
 func (a *API) export(ctx context.Context, organization string, c huma.Context) {
 	out := newStream(c)
@@ -127,13 +152,13 @@ func (a *API) export(ctx context.Context, organization string, c huma.Context) {
 			_ = a.fail(ctx, "export an organization", err)
 			return
 		}
-		for _, r := range page {
-			after = r.Document
-			access, err := a.access(ctx, r.Document)
-			if err != nil {
-				return // It is logged. To leave the document out would look as if there were none.
-			}
-			if access < auth.Read {
+		accesses, err := a.accesses(ctx, page)
+		if err != nil {
+			_ = a.fail(ctx, "export an organization", err)
+			return // To leave a document out would look as if there were none.
+		}
+		for i, r := range page {
+			if after = r.Document; accesses[i] < auth.Read {
 				continue
 			}
 			line, err := a.archived(ctx, organization, r)
@@ -141,7 +166,7 @@ func (a *API) export(ctx context.Context, organization string, c huma.Context) {
 				continue // It was deleted meanwhile.
 			}
 			if err != nil {
-				_ = a.fail(ctx, "export a document", err)
+				_ = a.fail(about(ctx, r.Document), "export a document", err)
 				return
 			}
 			if out.line(line) != nil {
@@ -189,31 +214,20 @@ func (a *API) importAll(ctx context.Context, organization string, c huma.Context
 	in := bufio.NewScanner(request.Body)
 	in.Buffer(make([]byte, 0, 64<<10), a.maxLine())
 	summary, whole := &Summary{}, false
-	for {
-		if err := out.controller.SetReadDeadline(time.Now().Add(lineTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return
-		}
-		if !in.Scan() {
-			break
-		}
-		if len(bytes.TrimSpace(in.Bytes())) == 0 {
-			continue
-		}
-		line, err := parseArchived(in.Bytes())
+	for out.next(in) {
+		line, result, err := a.importLine(ctx, organization, in.Bytes())
 		if err == nil && line.End != nil {
 			whole = true
 			continue
 		}
-		result := Imported{Document: line.Document}
-		if err == nil {
-			result.Result, err = a.importOne(ctx, organization, line)
-		}
+		told := Imported{Document: line.Document, Result: result}
 		summary.Documents++
 		if err != nil {
 			summary.Failed++
-			result.Result, result.Detail = "failed", a.fail(ctx, "import a document", err).Error()
+			told.Result = "failed"
+			told.Detail = a.fail(about(ctx, organization+"/"+line.Document), "import a document", err).Error()
 		}
-		if out.line(result) != nil {
+		if out.line(told) != nil {
 			return
 		}
 	}
@@ -238,38 +252,53 @@ func (a *API) importAll(ctx context.Context, organization string, c huma.Context
 // maxLine bounds a line, whose update is in base64.
 func (a *API) maxLine() int { return a.opts.MaxDocumentBytes/3*4 + 2*maxJSON }
 
-// parseArchived reads a line of an export.
-func parseArchived(line []byte) (Archived, error) {
-	var out Archived
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
+// importLine makes a document of a line, or merges it with the one that is there.
+func (a *API) importLine(ctx context.Context, organization string, text []byte) (line Archived, result string, err error) {
+	if err := pace(ctx, 1, len(text)); err != nil {
+		return line, "", err
+	}
+	line, err = parseArchived(text, func(document string) error {
+		return a.allow(ctx, organization+"/"+document, auth.Write)
+	})
+	if err == nil && line.End == nil {
+		result, err = a.importOne(ctx, organization+"/"+line.Document, line)
+	}
+	return line, result, err
+}
+
+// parseArchived reads a line of an export. Content is looked at only where allow allows to write the document.
+func parseArchived(line []byte, allow func(document string) error) (Archived, error) {
 	invalid := func(detail string) error { return problem(http.StatusUnprocessableEntity, "line", detail) }
-	if err := decoder.Decode(&out); err != nil {
+	var head struct {
+		Document string
+		End      *Summary
+	}
+	if json.Unmarshal(line, &head) != nil {
 		return Archived{}, invalid("the line is no document of an export")
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Archived{}, invalid("the line has more than a document")
-	}
 	switch {
-	case out.End != nil:
-		return Archived{End: out.End}, nil
-	case !documentName.MatchString(out.Document):
+	case head.End != nil:
+		return Archived{End: head.End}, nil
+	case !documentName.MatchString(head.Document):
 		return Archived{}, invalid("the document's name must be letters, digits and . _ ~ -, at most 128")
 	}
-	if len(out.Update) > 0 {
-		if err := crdt.ValidateUpdate(out.Update); err != nil {
-			return Archived{Document: out.Document}, invalid("the content is no Yjs update")
-		}
+	out, named := Archived{}, Archived{Document: head.Document}
+	if err := allow(head.Document); err != nil {
+		return named, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode(&out) != nil || out.Document != head.Document {
+		return Archived{}, invalid("the line has what no document of an export has")
+	}
+	if len(out.Update) > 0 && crdt.ValidateUpdate(out.Update) != nil {
+		return named, invalid("the content is no Yjs update")
 	}
 	return out, nil
 }
 
 // importOne makes a document, or merges it with the one that is there.
-func (a *API) importOne(ctx context.Context, organization string, line Archived) (result string, err error) {
-	name := organization + "/" + line.Document
-	if err := a.allow(ctx, name, auth.Write); err != nil {
-		return "", err
-	}
+func (a *API) importOne(ctx context.Context, name string, line Archived) (result string, err error) {
 	done, err := a.work(ctx)
 	if err != nil {
 		return "", err
@@ -280,7 +309,8 @@ func (a *API) importOne(ctx context.Context, organization string, line Archived)
 	result = "created"
 	_, err = a.opts.Catalog.Create(ctx, storage.Record{Document: name, Title: line.Title, Metadata: line.Metadata})
 	if errors.Is(err, storage.ErrExists) {
-		result, err = "merged", nil
+		result = "merged"
+		_, err = a.living(ctx, name)
 	}
 	if err == nil && len(line.Update) > 0 {
 		err = a.apply(ctx, name, line.Update)

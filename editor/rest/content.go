@@ -253,7 +253,7 @@ func (a *API) registerContent() {
 	body := &huma.RequestBody{Content: map[string]*huma.MediaType{}}
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "get-content", Method: http.MethodGet, Path: one + "/content", Tags: tags,
-		Summary: "Read a document", Responses: contentResponses(), Errors: []int{401, 403, 404, 410, 503},
+		Summary: "Read a document", Responses: contentResponses(), Errors: []int{401, 403, 404, 410, 429, 503},
 	}, a.read)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "replace-text", Method: http.MethodPut, Path: one + "/content/text", Tags: tags,
@@ -395,11 +395,9 @@ func (a *API) edit(ctx context.Context, in DocumentPath, size int, change func()
 	if err := a.allow(ctx, in.name(), auth.Write); err != nil {
 		return nil, err
 	}
-	taken, err := a.take(ctx, in.Organization, size)
-	if err != nil {
+	if err := take(ctx, 0, size); err != nil {
 		return nil, a.fail(ctx, "change a document", err)
 	}
-	defer taken()
 	done, err := a.work(ctx)
 	if err != nil {
 		return nil, a.fail(ctx, "change a document", err)

@@ -134,11 +134,11 @@ func (a *API) registerDocuments() {
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "create-document", Method: http.MethodPost, Path: Prefix + "/documents", Tags: tags,
 		Summary: "Create a document", DefaultStatus: http.StatusCreated, MaxBodyBytes: maxJSON, BodyReadTimeout: bodyTimeout,
-		Description: "Documents also come into being when a client opens them.", Errors: []int{401, 403, 409, 503},
+		Description: "Documents also come into being when a client opens them.", Errors: []int{401, 403, 409, 429, 503},
 	}, a.create)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "get-document", Method: http.MethodGet, Path: one, Tags: tags,
-		Summary: "Describe a document, also a deleted one", Errors: []int{401, 403, 404, 503},
+		Summary: "Describe a document, also a deleted one", Errors: []int{401, 403, 404, 429, 503},
 		Description: "What a client has just opened is known within a second.",
 	}, a.get)
 	huma.Register(a.huma, huma.Operation{
@@ -146,16 +146,16 @@ func (a *API) registerDocuments() {
 		Summary: "Rename a document, or change its metadata", MaxBodyBytes: maxJSON, BodyReadTimeout: bodyTimeout,
 		Description: "The title changes; the name stays, because it is the address that clients know. Copy and delete the " +
 			"document to give it another one.",
-		Errors: []int{401, 403, 404, 412, 503},
+		Errors: []int{401, 403, 404, 412, 429, 503},
 	}, a.change)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "delete-document", Method: http.MethodDelete, Path: one, Tags: tags,
-		Summary: "Delete a document", DefaultStatus: http.StatusNoContent, Errors: []int{401, 403, 404, 412, 503},
+		Summary: "Delete a document", DefaultStatus: http.StatusNoContent, Errors: []int{401, 403, 404, 412, 429, 503},
 		Description: "Whoever has it open is disconnected with the close code 4404.",
 	}, a.remove)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "restore-document", Method: http.MethodPost, Path: one + "/restore", Tags: tags,
-		Summary: "Take the deletion of a document back", Errors: []int{401, 403, 404, 503},
+		Summary: "Take the deletion of a document back", Errors: []int{401, 403, 404, 429, 503},
 	}, a.restore)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "copy-document", Method: http.MethodPost, Path: one + "/copy", Tags: tags,
@@ -179,17 +179,16 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		if err != nil {
 			return nil, a.fail(ctx, "list documents", err)
 		}
-		for _, r := range page {
+		accesses, err := a.accesses(ctx, page)
+		if err != nil {
+			return nil, a.fail(ctx, "list documents", err)
+		}
+		for i, r := range page {
 			if len(out.Body.Documents) == in.Limit {
 				out.Body.Next = after
 				return out, nil
 			}
-			after = r.Document
-			access, err := a.access(ctx, r.Document)
-			if err != nil {
-				return nil, err
-			}
-			if access >= auth.Read {
+			if after = r.Document; accesses[i] >= auth.Read {
 				out.Body.Documents = append(out.Body.Documents, describe(r))
 			}
 		}
@@ -212,7 +211,7 @@ func (a *API) create(ctx context.Context, in *createInput) (*createdOutput, erro
 		Document: in.Body.Name, Title: in.Body.Title, Metadata: in.Body.Metadata,
 	})
 	if err != nil {
-		return nil, a.fail(ctx, "create a document", err)
+		return nil, a.fail(about(ctx, in.Body.Name), "create a document", err)
 	}
 	return created(record), nil
 }
@@ -312,12 +311,6 @@ func (a *API) copy(ctx context.Context, in *copyInput) (*createdOutput, error) {
 	if err != nil {
 		return nil, a.fail(ctx, "copy a document", err)
 	}
-	organization, _, _ := strings.Cut(in.Body.Name, "/")
-	taken, err := a.take(ctx, organization, 0)
-	if err != nil {
-		return nil, a.fail(ctx, "copy a document", err)
-	}
-	defer taken()
 	done, err := a.work(ctx)
 	if err != nil {
 		return nil, a.fail(ctx, "copy a document", err)

@@ -92,23 +92,23 @@ func (a *API) registerHistory() {
 	tags, one := []string{"History"}, Prefix+"/documents/{organization}/{document}"
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "list-operations", Method: http.MethodGet, Path: one + "/history", Tags: tags,
-		Summary: "List who changed a document when", Errors: []int{401, 403, 404, 503},
+		Summary: "List who changed a document when", Errors: []int{401, 403, 404, 410, 429, 503},
 		Description: "As far back as the history is kept. What was changed just now follows within a second.",
 	}, a.operations)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "list-versions", Method: http.MethodGet, Path: one + "/versions", Tags: tags,
-		Summary: "List the versions that have names", Errors: []int{401, 403, 404, 503},
+		Summary: "List the versions that have names", Errors: []int{401, 403, 404, 410, 429, 503},
 	}, a.versions)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "name-version", Method: http.MethodPost, Path: one + "/versions", Tags: tags,
 		Summary: "Name a version", DefaultStatus: http.StatusCreated, MaxBodyBytes: maxJSON, BodyReadTimeout: bodyTimeout,
 		Description: "It is kept as long as the document, whatever the history's retention. To name it again changes the name.",
-		Errors:      []int{401, 403, 404, 503},
+		Errors:      []int{401, 403, 404, 410, 429, 503},
 	}, a.name)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "get-version", Method: http.MethodGet, Path: one + "/versions/{seq}", Tags: tags,
 		Summary: "Read a document as it was after an operation", Responses: contentResponses(),
-		Errors: []int{401, 403, 404, 503},
+		Errors: []int{401, 403, 404, 410, 429, 503},
 	}, a.version)
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "restore-version", Method: http.MethodPost, Path: one + "/versions/{seq}/restore", Tags: tags,
@@ -121,7 +121,7 @@ func (a *API) registerHistory() {
 		Summary: "Show what changed between two operations, as diff -u does",
 		Responses: map[string]*huma.Response{"200": {Description: "the difference, empty if there is none",
 			Content: map[string]*huma.MediaType{"text/x-diff": {Schema: &huma.Schema{Type: huma.TypeString}}}}},
-		Errors: []int{401, 403, 404, 503},
+		Errors: []int{401, 403, 404, 410, 429, 503},
 	}, a.diff)
 }
 
@@ -131,10 +131,10 @@ func (a *API) operations(ctx context.Context, in *pageInput) (*operationsOutput,
 	}
 	ctx, cancel := store(ctx)
 	defer cancel()
-	page, err := a.opts.Catalog.Operations(ctx, in.name(), in.Before, in.Limit)
-	if err == nil && len(page) == 0 {
-		_, err = a.opts.Catalog.Get(ctx, in.name())
+	if _, err := a.living(ctx, in.name()); err != nil {
+		return nil, a.fail(ctx, "list operations", err)
 	}
+	page, err := a.opts.Catalog.Operations(ctx, in.name(), in.Before, in.Limit)
 	if err != nil {
 		return nil, a.fail(ctx, "list operations", err)
 	}
@@ -156,10 +156,10 @@ func (a *API) versions(ctx context.Context, in *pageInput) (*versionsOutput, err
 	}
 	ctx, cancel := store(ctx)
 	defer cancel()
-	page, err := a.opts.Catalog.Versions(ctx, in.name(), in.Before, in.Limit)
-	if err == nil && len(page) == 0 {
-		_, err = a.opts.Catalog.Get(ctx, in.name())
+	if _, err := a.living(ctx, in.name()); err != nil {
+		return nil, a.fail(ctx, "list versions", err)
 	}
+	page, err := a.opts.Catalog.Versions(ctx, in.name(), in.Before, in.Limit)
 	if err != nil {
 		return nil, a.fail(ctx, "list versions", err)
 	}
@@ -211,12 +211,12 @@ func (a *API) name(ctx context.Context, in *nameInput) (*nameOutput, error) {
 	defer done()
 	ctx, cancel := store(ctx)
 	defer cancel()
+	record, err := a.living(ctx, in.name())
+	if err != nil {
+		return nil, a.fail(ctx, "name a version", err)
+	}
 	seq := in.Body.Seq
 	if seq == 0 {
-		record, err := a.opts.Catalog.Get(ctx, in.name())
-		if err != nil {
-			return nil, a.fail(ctx, "name a version", err)
-		}
 		if seq = record.LastSeq; seq == 0 {
 			return nil, problem(http.StatusConflict, "empty", "Nothing was ever written into the document.")
 		}
@@ -250,7 +250,12 @@ func (a *API) version(ctx context.Context, in *versionInput) (*contentOutput, er
 		return nil, a.fail(ctx, "read a version", err)
 	}
 	defer done()
-	doc, err := a.at(ctx, in.name(), in.Seq)
+	storing, cancel := store(ctx)
+	defer cancel()
+	if _, err := a.living(storing, in.name()); err != nil {
+		return nil, a.fail(ctx, "read a version", err)
+	}
+	doc, err := a.at(storing, in.name(), in.Seq)
 	if err != nil {
 		return nil, a.fail(ctx, "read a version", err)
 	}
@@ -290,7 +295,7 @@ func (a *API) diff(ctx context.Context, in *diffInput) (*diffOutput, error) {
 	defer done()
 	storing, cancel := store(ctx)
 	defer cancel()
-	record, err := a.opts.Catalog.Get(storing, in.name())
+	record, err := a.living(storing, in.name())
 	if err != nil {
 		return nil, a.fail(ctx, "compare versions", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -107,7 +108,7 @@ func TestAStoreThatDoesNotAnswerIsLoggedAndTheClientComesBack(t *testing.T) {
 			!strings.Contains(w.Body.String(), "unavailable") {
 			t.Errorf("answered %d %v %s", w.Code, w.Header(), w.Body)
 		}
-		if !strings.Contains(log.String(), "A request took too long") {
+		if !strings.Contains(log.String(), "A request took too long") || !strings.Contains(log.String(), "document=acme/notes") {
 			t.Errorf("logged %q", log.String())
 		}
 	})
@@ -116,13 +117,13 @@ func TestAStoreThatDoesNotAnswerIsLoggedAndTheClientComesBack(t *testing.T) {
 func TestNobodyWaitsForEverForATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := rest.New(rest.Options{})
-		for range rest.Parallel {
-			if _, err := api.Work(t.Context()); err != nil {
+		for i := range rest.Parallel {
+			if _, err := api.Work(t.Context(), fmt.Sprint(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var refused interface{ GetStatus() int }
-		if _, err := api.Work(t.Context()); !errors.As(err, &refused) || refused.GetStatus() != http.StatusServiceUnavailable {
+		if _, err := api.Work(t.Context(), "ada"); !errors.As(err, &refused) || refused.GetStatus() != http.StatusServiceUnavailable {
 			t.Errorf("after a while: %v", err)
 		}
 	})
@@ -147,7 +148,7 @@ func TestWhoDoesNotReadAnswersIsLeftAtSomeTime(t *testing.T) {
 func TestCopiesCountAgainstTheRates(t *testing.T) {
 	s := prepare(t, true, func(_ *auth.Options, o *rest.Options) {
 		o.Limiter = ratelimit.New(ratelimit.Limits{
-			UserOperations: ratelimit.Rate{PerSecond: 0.001, Burst: 2}, MaxWait: time.Millisecond,
+			UserOperations: ratelimit.Rate{PerSecond: 0.001, Burst: 3}, MaxWait: time.Millisecond,
 		})
 	})
 	s.own()

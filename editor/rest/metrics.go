@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -47,7 +48,13 @@ func (a *API) measure(ctx huma.Context, next func(huma.Context)) {
 
 // write writes a problem as the answer.
 func write(w http.ResponseWriter, p *huma.ErrorModel) {
-	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
+	encode(w, p)
+}
+
+const problemType = "application/problem+json"
+
+func encode(w io.Writer, p *huma.ErrorModel) {
 	_ = json.NewEncoder(w).Encode(p) // The client has left.
 }

@@ -11,11 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,8 +42,11 @@ const (
 	turnTimeout = 15 * time.Second
 	// answerTimeout bounds a whole request, whose client may be slow to read; streams prolong it line by line.
 	answerTimeout = 5 * time.Minute
-	// parallel is how many requests may have whole documents in memory at the same time.
-	parallel = 16
+	// parallel is how many requests may have whole documents in memory at the same time, imports how many imports may come
+	// in, and asking how many documents of a list are asked for at a time.
+	parallel, imports, asking = 16, 4, 16
+	// pacePause is how long a stream is not read that is far beyond its sender's rates.
+	pacePause = time.Second
 	// maxJSON bounds bodies that describe something.
 	maxJSON = 64 << 10
 	// defaultMaxDocument bounds documents if the options do not.
@@ -75,9 +78,9 @@ type API struct {
 	opts    Options
 	handler http.Handler
 	huma    huma.API
-	// busy holds a value for each request that has a whole document in memory, bodies one for each that is reading what may
-	// be as large.
-	busy, bodies chan struct{}
+	// busy are the places of requests that have a whole document in memory, bodies of those that read what may be as large,
+	// and imports of those that read documents one after the other.
+	busy, bodies, imports *turns
 }
 
 // New returns the API.
@@ -88,7 +91,7 @@ func New(opts Options) *API {
 	if opts.MaxDocumentBytes <= 0 {
 		opts.MaxDocumentBytes = defaultMaxDocument
 	}
-	a := &API{opts: opts, busy: make(chan struct{}, parallel), bodies: make(chan struct{}, 2*parallel)}
+	a := &API{opts: opts, busy: newTurns(parallel), bodies: newTurns(2 * parallel), imports: newTurns(imports)}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Documents", "1")
 	config.Info.Description = "Documents of Yjs clients: what there is, its content, and its history."
@@ -97,10 +100,12 @@ func New(opts Options) *API {
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "An access token; see docs/security.md."},
+		"cookie": {Type: "apiKey", In: "cookie", Name: "__Host-collab-access",
+			Description: "What /auth/login sets; see docs/security.md."},
 	}
-	config.Security = []map[string][]string{{"bearer": {}}}
+	config.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 	a.huma = humago.New(mux, config)
-	a.huma.UseMiddleware(a.measure)
+	a.huma.UseMiddleware(a.measure, a.admit)
 	a.registerHealth()
 	a.registerDocuments()
 	a.registerContent()
@@ -237,12 +242,24 @@ func (a *API) fail(ctx context.Context, what string, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled): // The client has left, and will never know.
 		return problem(http.StatusServiceUnavailable, "cancelled", "The request was cancelled.")
 	case errors.Is(err, context.DeadlineExceeded):
-		a.opts.Logger.Warn("A request took too long", "doing", what, "error", err)
+		a.logger(ctx).Warn("A request took too long", "doing", what, "error", err)
 		return later("unavailable", "The document's owner or the stores do not answer in time; try again.")
 	default:
-		a.opts.Logger.Error("A request failed", "doing", what, "error", err)
+		a.logger(ctx).Error("A request failed", "doing", what, "error", err)
 		return later("unavailable", "The stores cannot be used now; try again.")
 	}
+}
+
+// logger names who asks, and for what.
+func (a *API) logger(ctx context.Context) *slog.Logger {
+	log := a.opts.Logger
+	if name := strings.Trim(callerOf(ctx).document, "/"); name != "" {
+		log = log.With("document", name)
+	}
+	if name := user(ctx); name != "" {
+		log = log.With("user", name)
+	}
+	return log
 }
 
 // OrganizationPath is the path of what a request is about.
@@ -259,16 +276,52 @@ type DocumentPath struct {
 func (p DocumentPath) name() string { return p.Organization + "/" + p.Document }
 
 // user is who asks.
-func user(ctx context.Context) string { return auth.IdentityFrom(ctx).User }
+func user(ctx context.Context) string {
+	if identity := auth.IdentityFrom(ctx); identity != nil {
+		return identity.User
+	}
+	return ""
+}
 
 // access is what who asks may do with a document.
 func (a *API) access(ctx context.Context, name string) (auth.Access, error) {
 	access, err := a.opts.Guard.Authorize(ctx, auth.IdentityFrom(ctx), name)
 	if err != nil {
-		a.opts.Logger.Warn("Nobody could say who may use a document", "document", name, "error", err)
+		a.opts.Logger.Warn("Nobody could say who may use a document", "document", name, "user", user(ctx), "error", err)
 		return auth.None, later("permissions", "Permissions cannot be checked now; try again.")
 	}
 	return access, nil
+}
+
+// accesses are what who asks may do with each of several documents. Not too many are asked for at a time.
+func (a *API) accesses(ctx context.Context, records []storage.Record) ([]auth.Access, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out, places := make([]auth.Access, len(records)), make(chan struct{}, asking)
+	var wait sync.WaitGroup
+	for i, r := range records {
+		if occupy(ctx, places) != nil {
+			break // One could not be asked for.
+		}
+		wait.Go(func() {
+			defer func() { <-places }()
+			access, err := a.access(ctx, r.Document)
+			if out[i] = access; err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wait.Wait()
+	return out, context.Cause(ctx)
+}
+
+// living fails unless there is such a document, which is not deleted.
+func (a *API) living(ctx context.Context, name string) (storage.Record, error) {
+	record, err := a.opts.Catalog.Get(ctx, name)
+	if err == nil && record.Deleted != nil {
+		err = storage.ErrDeleted
+	}
+	return record, err
 }
 
 // allow fails unless who asks may do that much with the document.
@@ -280,39 +333,10 @@ func (a *API) allow(ctx context.Context, name string, want auth.Access) error {
 	return err
 }
 
-// take counts an operation of who asks, with the size of what it brings, against the limits of clients. done has to be
-// called when the request ends.
-func (a *API) take(ctx context.Context, organization string, size int) (done func(), err error) {
-	if a.opts.Limiter == nil {
-		return func() {}, nil
-	}
-	limit, err := a.opts.Limiter.Connection(user(ctx), organization)
-	if err != nil {
-		return nil, tooMany(1, err.Error())
-	}
-	wait, ok := limit.Take(time.Now(), 1, size)
-	switch {
-	case !ok:
-		limit.Close()
-		return nil, tooMany(10, "too many changes: send fewer, or batch them")
-	case wait > 0:
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			limit.Close()
-			return nil, ctx.Err()
-		}
-	}
-	return limit.Close, nil
-}
-
-func tooMany(seconds int, detail string) error {
-	return huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "limit", detail),
-		http.Header{"Retry-After": {fmt.Sprint(seconds)}})
-}
-
 // work waits for its turn to have a whole document in memory. done has to be called afterwards.
-func (a *API) work(ctx context.Context) (done func(), err error) { return turn(ctx, a.busy) }
+func (a *API) work(ctx context.Context) (done func(), err error) {
+	return a.busy.take(ctx, callerOf(ctx).name)
+}
 
 // beforeBody lets requests with large bodies begin: what who asks may not do, or what is too much at once, is refused
 // before it is read.
@@ -320,36 +344,14 @@ func (a *API) beforeBody(ctx huma.Context, next func(huma.Context)) {
 	err := a.allow(ctx.Context(), ctx.Param("organization")+"/"+ctx.Param("document"), auth.Write)
 	var done func()
 	if err == nil {
-		done, err = turn(ctx.Context(), a.bodies)
+		done, err = a.bodies.take(ctx.Context(), callerOf(ctx.Context()).name)
 	}
-	if err == nil {
-		defer done()
-		next(ctx)
+	if err != nil {
+		a.refuse(ctx, err)
 		return
 	}
-	_, w := humago.Unwrap(ctx)
-	err = a.fail(ctx.Context(), "read a request", err)
-	var headers huma.HeadersError
-	if errors.As(err, &headers) {
-		maps.Copy(w.Header(), headers.GetHeaders())
-	}
-	var p *huma.ErrorModel
-	if !errors.As(err, &p) {
-		p = problem(http.StatusServiceUnavailable, "unavailable", "The request cannot be read now; try again.")
-	}
-	write(w, p)
-}
-
-// turn waits for a place.
-func turn(ctx context.Context, places chan struct{}) (done func(), err error) {
-	select {
-	case places <- struct{}{}:
-		return func() { <-places }, nil
-	case <-time.After(turnTimeout):
-		return nil, later("busy", "This server works on too many documents now; try again.")
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for other requests: %w", ctx.Err())
-	}
+	defer done()
+	next(ctx)
 }
 
 // store is the context for asking the stores.
