@@ -146,9 +146,9 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		MaxDocumentBytes: c.maxDocumentBytes, Ready: ready, Metrics: documents.NewMetrics(registry), Logger: log,
 	}))
 	mux.Handle("/", clients)
-	front := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	front := server.HTTP(mux)
 	defer func() { _ = front.Close() }()
-	back := &http.Server{Handler: internal, ReadHeaderTimeout: 10 * time.Second}
+	back := server.HTTP(internal)
 	defer func() { _ = back.Close() }()
 	listening := errors.Join(serve(c.listen, front.Serve), serve(c.internal, back.Serve))
 	if !c.alone() {

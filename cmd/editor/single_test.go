@@ -19,8 +19,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // process is a running editor.
 type process struct {
-	address string
-	stop    func()
+	address, internal string
+	stop              func()
 }
 
 func freeAddress(t *testing.T) string {
@@ -47,7 +47,7 @@ func start(t *testing.T, data string, flags ...string) process {
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, c, slog.New(slog.DiscardHandler)) }()
 	stopped := false
-	p := process{address: address, stop: func() {
+	p := process{address: address, internal: internal, stop: func() {
 		if stopped {
 			return
 		}

@@ -130,10 +130,10 @@ func (s *stream) next(in *bufio.Scanner) bool {
 	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return false
 	}
-	// While a line is imported its sender has to wait, and is not to blame.
-	defer func() { _ = s.controller.SetReadDeadline(time.Time{}) }()
 	for in.Scan() {
 		if len(bytes.TrimSpace(in.Bytes())) > 0 {
+			// While a line is imported its sender has to wait, and is not to blame.
+			_ = s.controller.SetReadDeadline(time.Time{})
 			return true
 		}
 	}

@@ -1,4 +1,5 @@
-// Package server owns the editor's internal endpoints: health, readiness, load, metrics and profiles.
+// Package server owns the editor's internal endpoints: health, readiness, load, metrics and profiles; and what holds for
+// every HTTP server of the editor.
 package server
 
 import (
@@ -65,7 +66,6 @@ func New(opts Options) http.Handler {
 	})
 	mux.HandleFunc("GET /load", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
 		_ = json.NewEncoder(w).Encode(Load{
 			Pod: opts.Pod, UID: opts.UID, Connections: opts.Connections(), Documents: opts.Documents(),
 			Shards: opts.Shards(), OperationsPerSecond: rate.read(time.Now()), Draining: opts.Draining(),
