@@ -44,6 +44,8 @@ type config struct {
 	userConnections, orgConnections, podConnections int
 
 	drainTimeout, drainOver, historyRetention, webhookDebounce time.Duration
+	accessLifetime, sessionLifetime, permissionTimeout         time.Duration
+	permissionTTL                                              time.Duration
 }
 
 var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
@@ -69,7 +71,8 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	text(&c.data, "data", "COLLAB_DATA", "",
 		"directory to keep everything in: one process, without Kubernetes, Redis and PostgreSQL")
 	text(&c.listen, "listen", "", ":8080", "address for clients")
-	text(&c.internal, "internal-listen", "", ":8081", "address for health, load, metrics and profiles")
+	text(&c.internal, "internal-listen", "", "",
+		"address for health, load, metrics and profiles (default :8081, with --data 127.0.0.1:8081)")
 	text(&c.peerListen, "peer-listen", "", ":8082", "address for other editor pods")
 	text(&c.redisSentinels, "redis-sentinels", "COLLAB_REDIS_SENTINELS", "", "host:port of each Sentinel, separated by commas")
 	text(&c.redisMaster, "redis-master", "COLLAB_REDIS_MASTER", "collab", "name of the primary at the Sentinels")
@@ -94,6 +97,12 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		"file with the secret that signs the access tokens of sessions")
 	text(&c.authPermissionURL, "auth-permission-url", "COLLAB_AUTH_PERMISSION_URL", "",
 		"URL that is asked what a user may do with a document")
+	f.DurationVar(&c.accessLifetime, "auth-access-lifetime", 15*time.Minute, "how long an access token of a session lives")
+	f.DurationVar(&c.sessionLifetime, "auth-session-lifetime", 7*24*time.Hour, "how long a session lives")
+	f.DurationVar(&c.permissionTimeout, "auth-permission-timeout", 2*time.Second,
+		"how long --auth-permission-url may take to answer")
+	f.DurationVar(&c.permissionTTL, "auth-permission-ttl", 30*time.Second,
+		"how long an answer of --auth-permission-url is used")
 	text(&c.allowedOrigins, "allowed-origins", "COLLAB_ALLOWED_ORIGINS", "",
 		"origins of web pages that may connect, separated by commas, besides those of this host")
 	text(&c.webhookURL, "webhook-url", "COLLAB_WEBHOOK_URL", "", "URL that is told which documents have changed")
@@ -132,10 +141,11 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	}
 	check(f.NArg() == 0, "Unexpected argument %q: everything is a flag.", f.Arg(0))
 	if c.alone() {
-		c.podName = cmp.Or(c.podName, "editor")
+		c.podName, c.internal = cmp.Or(c.podName, "editor"), cmp.Or(c.internal, "127.0.0.1:8081")
 		check(c.cluster+c.shardMapFile+c.redisSentinels+c.redisAddress+c.postgresURL == "",
 			"With --data everything is in one directory: leave out --cluster, --shardmap-file, --redis-… and --postgres-url.")
 	} else {
+		c.internal = cmp.Or(c.internal, ":8081") // The operator and Prometheus come from elsewhere.
 		c.checkCluster(check)
 	}
 	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
@@ -149,6 +159,8 @@ func parse(args []string, getenv func(string) string) (config, error) {
 		"Set --auth-secret-dir or --auth-jwks-url: without keys no token can be verified.")
 	check(c.authPermissionURL == "" || c.authSecretDir != "",
 		"Set --auth-secret-dir: webhook-secret in it signs the questions to --auth-permission-url.")
+	check(min(c.accessLifetime, c.sessionLifetime, c.permissionTimeout, c.permissionTTL) > 0,
+		"--auth-access-lifetime, --auth-session-lifetime and --auth-permission-… must be above 0.")
 	check((c.webhookURL == "") == (c.webhookSecretFile == ""),
 		"Set both --webhook-url and --webhook-secret-file: what the application is told must be signed.")
 	check(c.webhookDebounce > 0 && c.webhookDebounce <= time.Minute,

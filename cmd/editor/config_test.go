@@ -25,6 +25,7 @@ func TestWrongConfigurationIsExplained(t *testing.T) {
 		"--auth-issuer=a":          "without keys no token",
 		"--webhook-url=https://a":  "must be signed",
 		"--webhook-debounce=0s":    "--webhook-debounce must be",
+		"--auth-permission-ttl=0s": "must be above 0",
 		"leftover":                 "Unexpected argument",
 		"--peer-tls-dir=/x --shardmap-file=/y --cluster=": "peers' certificates",
 	} {
@@ -36,7 +37,7 @@ func TestWrongConfigurationIsExplained(t *testing.T) {
 
 func TestASingleProcessNeedsNothingButItsDirectory(t *testing.T) {
 	c, err := parse([]string{"--data=/d"}, func(string) string { return "" })
-	if err != nil || !c.alone() || c.podName == "" {
+	if err != nil || !c.alone() || c.podName == "" || c.internal != "127.0.0.1:8081" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 }
@@ -47,7 +48,7 @@ func TestTheEnvironmentFillsFlags(t *testing.T) {
 		"COLLAB_REDIS_ADDRESS": "r:1", "COLLAB_POSTGRES_URL": "postgres://p/c",
 	}
 	c, err := parse(nil, func(k string) string { return env[k] })
-	if err != nil || c.podName != "a" || c.cluster != "docs" || c.shards != 256 {
+	if err != nil || c.podName != "a" || c.cluster != "docs" || c.shards != 256 || c.internal != ":8081" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 }

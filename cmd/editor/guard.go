@@ -28,7 +28,8 @@ func openGuard(c config, kept backends, registry prometheus.Registerer, log *slo
 	}
 	options := auth.Options{
 		JWKSURL: c.authJWKSURL, Issuer: c.authIssuer, Audience: c.authAudience, InsecureCookies: c.insecureCookies,
-		SigningKeyFile: c.authSessionKeyFile, Origins: origins, Logger: log, Metrics: auth.NewMetrics(registry),
+		SigningKeyFile: c.authSessionKeyFile, AccessLifetime: c.accessLifetime, RefreshLifetime: c.sessionLifetime,
+		Origins: origins, Logger: log, Metrics: auth.NewMetrics(registry),
 	}
 	if c.authSecretDir != "" {
 		options.SecretFile = filepath.Join(c.authSecretDir, "jwt-secret")
@@ -36,6 +37,7 @@ func openGuard(c config, kept backends, registry prometheus.Registerer, log *slo
 	if c.authPermissionURL != "" {
 		options.Webhook = &auth.WebhookOptions{
 			URL: c.authPermissionURL, SecretFile: filepath.Join(c.authSecretDir, "webhook-secret"),
+			Timeout: c.permissionTimeout, TTL: c.permissionTTL,
 		}
 	}
 	closeSessions := func() {}
