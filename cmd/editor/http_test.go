@@ -13,8 +13,14 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// reply is what a process answered.
+type reply struct {
+	status int
+	header http.Header
+}
+
 // ask asks a process and follows no redirection. header are pairs.
-func ask(t *testing.T, method, url string, header ...string) *http.Response {
+func ask(t *testing.T, method, url string, header ...string) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -28,7 +34,7 @@ func ask(t *testing.T, method, url string, header ...string) *http.Response {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	return response
+	return reply{response.StatusCode, response.Header}
 }
 
 // keys is a directory with secrets.
@@ -71,11 +77,11 @@ func TestNobodyKeepsAnAnswer(t *testing.T) {
 		} {
 			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
 				got := ask(t, method, "http://"+url)
-				if got.Header.Get("Cache-Control") != "no-store" {
-					t.Errorf("%s: %s %s: %s, Cache-Control is %q", name, method, url, got.Status, got.Header.Get("Cache-Control"))
+				if kept := got.header.Get("Cache-Control"); kept != "no-store" {
+					t.Errorf("%s: %s %s: %d, Cache-Control is %q", name, method, url, got.status, kept)
 				}
-				if method == http.MethodGet && status != 0 && got.StatusCode != status {
-					t.Errorf("%s: %s: %s", name, url, got.Status)
+				if method == http.MethodGet && status != 0 && got.status != status {
+					t.Errorf("%s: %s: %d", name, url, got.status)
 				}
 			}
 		}
@@ -88,12 +94,12 @@ func TestLifetimesOfSessionsAreFlags(t *testing.T) {
 	p := start(t, t.TempDir(), "--auth-secret-dir="+directory, "--auth-access-lifetime=1m", "--auth-session-lifetime=1h")
 	got := ask(t, http.MethodPost, "http://"+p.address+"/auth/login", "Authorization", "Bearer "+token(t, directory))
 	age := map[string]int{}
-	for _, c := range got.Cookies() {
+	for _, c := range (&http.Response{Header: got.header}).Cookies() {
 		age[c.Name] = c.MaxAge
 	}
 	if access, refresh := age["__Host-collab-access"], age["__Secure-collab-refresh"]; access > 60 || access < 30 ||
 		refresh > 3600 || refresh < 3500 {
-		t.Errorf("%s with cookies that live %v s", got.Status, age)
+		t.Errorf("%d with cookies that live %v s", got.status, age)
 	}
 }
 
@@ -111,12 +117,15 @@ func TestPagesOfOtherSitesDoNotReachAnOpenService(t *testing.T) {
 		if allowed != (err == nil) || !allowed && response.StatusCode != http.StatusForbidden {
 			t.Errorf("from %q: %v", origin, err)
 		}
+		if response != nil {
+			_ = response.Body.Close()
+		}
 		if err == nil {
 			_ = conn.Close()
 		}
 		wrote := ask(t, http.MethodPut, "http://"+p.address+"/api/v1/documents/acme/plan/content/text", "Origin", origin)
-		if allowed != (wrote.StatusCode == http.StatusNoContent) || !allowed && wrote.StatusCode != http.StatusForbidden {
-			t.Errorf("from %q it writes: %s", origin, wrote.Status)
+		if allowed != (wrote.status == http.StatusNoContent) || !allowed && wrote.status != http.StatusForbidden {
+			t.Errorf("from %q it writes: %d", origin, wrote.status)
 		}
 	}
 }
