@@ -19,7 +19,7 @@ import (
 var peerScript string
 
 // TestMain makes each property be checked with some 10,000 steps, unless the command line asks for others. Those that
-// edit make several edits each, so that there are some 20,000 of them.
+// edit make several edits each, so that there are some 15,000 of them.
 func TestMain(m *testing.M) {
 	for name, value := range map[string]string{"rapid.steps": "100", "rapid.checks": "100"} {
 		if err := flag.Set(name, value); err != nil {
@@ -128,14 +128,14 @@ type peer struct {
 	past    [][]byte // Snapshots.
 }
 
-func newPeer(t *rapid.T, n *node, index int, gc, split bool) *peer {
+func newPeer(t *rapid.T, n *node, index int, gc bool) *peer {
 	p := &peer{id: fmt.Sprint("peer ", index)}
 	// Ids of all sizes; Yjs orders concurrent insertions by them.
 	client := rapid.SampledFrom([]uint64{1, 100, 70000, 1 << 31, 1 << 40}).Draw(t, "client") + uint64(index)
 	observe := rapid.Bool().Draw(t, "observe")
 	p.history = !gc
 	var keep any = false
-	if !split && rapid.Bool().Draw(t, "edits in Yjs") {
+	if rapid.Bool().Draw(t, "edits in Yjs") {
 		p.editor = p.id + " editor"
 		p.undo = rapid.Bool().Draw(t, "undo")
 		if p.undo {
@@ -145,7 +145,7 @@ func newPeer(t *rapid.T, n *node, index int, gc, split bool) *peer {
 			object("client", client, "gc", gc, "markers", true, "observe", false, "keep", keep))
 		client += 1000 // Nobody else may use the editor's id.
 		keep = false
-	} else if !split && rapid.IntRange(0, 2).Draw(t, "keep") == 0 {
+	} else if rapid.IntRange(0, 2).Draw(t, "keep") == 0 {
 		keep = "all"
 	}
 	n.ask(t, nil, "new", p.id, object("client", client, "gc", gc, "markers", false, "observe", observe, "keep", keep))
@@ -291,20 +291,13 @@ type world struct {
 	*node
 	peers []*peer
 	log   [][]byte // All updates.
-	split bool     // Whether edits split surrogate pairs.
 	old   uint64   // How many old clients edited.
 }
 
-func newWorld(t *rapid.T, n *node, split bool) *world {
-	w := &world{node: n, split: split}
+func newWorld(t *rapid.T, n *node) *world {
+	w := &world{node: n}
 	for i := range rapid.IntRange(2, 5).Draw(t, "peers") {
-		// Where some collect what others keep, those hear of structs without a place first, and later of where they were.
-		// Yjs looks up that place though it has the struct, which splits what is there.
-		gc := rapid.IntRange(0, 2).Draw(t, "gc") > 0
-		if split && i > 0 {
-			gc = !w.peers[0].history
-		}
-		w.peers = append(w.peers, newPeer(t, n, i, gc, split))
+		w.peers = append(w.peers, newPeer(t, n, i, rapid.IntRange(0, 2).Draw(t, "gc") > 0))
 	}
 	return w
 }
@@ -372,19 +365,19 @@ func (w *world) edit(t *rapid.T) {
 		for edits < 4 && coin("more edits") {
 			edits++
 		}
-		p.transact(t, w.node, edits, w.split)
+		p.transact(t, w.node, edits)
 	}
 	p.check(t, w.node)
 	w.spread()
 }
 
 // transact makes edits in one transaction.
-func (p *peer) transact(t *rapid.T, n *node, count int, split bool) {
+func (p *peer) transact(t *rapid.T, n *node, count int) {
 	var edits []any
 	if p.editor == "" {
 		p.doc.Transact(nil, func(*crdt.Transaction) {
 			for range count {
-				e := drawEdit(t, p.doc, split)
+				e := drawEdit(t, p.doc)
 				edits = append(edits, e)
 				if err := perform(p.doc, e); err != nil {
 					t.Fatalf("%s: %v", show(e), err)
@@ -397,7 +390,7 @@ func (p *peer) transact(t *rapid.T, n *node, count int, split bool) {
 	}
 	for range count {
 		// Only the first is sure to be possible: the others edit at other places.
-		if e := drawEdit(t, p.doc, split); len(edits) == 0 || independent(e) {
+		if e := drawEdit(t, p.doc); len(edits) == 0 || independent(e) {
 			edits = append(edits, e)
 		}
 	}
@@ -712,9 +705,6 @@ func (w *world) finish(t *rapid.T) {
 			t.Fatal(p.id, "still waits for updates")
 		}
 		agree(t, p.id+" and the first", p.doc.EncodeStateVector(), first.doc.EncodeStateVector())
-		if w.split {
-			continue // Yjs tells nobody that it replaced the halves of a pair.
-		}
 		agree(t, p.id+" and the first", unordered(content(p.doc)), unordered(content(first.doc)))
 		if p.editor != "" {
 			r := w.call(t, []any{"content", p.editor}, []any{"state", p.editor})
@@ -725,16 +715,10 @@ func (w *world) finish(t *rapid.T) {
 	}
 }
 
-func TestPeersAgreeWithYjs(t *testing.T) { checkPeers(t, false) }
-
-// Peers that cut surrogate pairs in two: Yjs replaces the halves and tells nobody, so that its own documents differ, but
-// each Go document is as its counterpart.
-func TestPeersThatSplitSurrogatePairsAgreeWithYjs(t *testing.T) { checkPeers(t, true) }
-
-func checkPeers(t *testing.T, split bool) {
+func TestPeersAgreeWithYjs(t *testing.T) {
 	n := startNode(t)
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, n, split)
+		w := newWorld(t, n)
 		defer w.close(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"edit":        w.edit,
