@@ -100,7 +100,9 @@ type Store interface {
 
 // Shard is one open shard. It is safe for concurrent use.
 type Shard interface {
-	// Load reads a document, including what only the log has. It fails with ErrDeleted while the document is deleted.
+	// Load reads a document, including what only the log has. It returns when all that it returns is as durable as
+	// configured, and the done functions of these operations were called: whoever repeats one of them may be told that it
+	// is stored. The caller must not hold a lock that they take. It fails with ErrDeleted while the document is deleted.
 	Load(ctx context.Context, document string) (Document, error)
 	// Append takes an operation and returns at once. done is called exactly once, from another goroutine and in the
 	// order of appending: with nil when the operation is as durable as configured, or with ErrFenced, ErrOverloaded

@@ -29,6 +29,8 @@ type item struct {
 	done    func(error)
 	// err says why the operation was not taken.
 	err error
+	// barrier says that this is no operation, but waits for the one with the counter.
+	barrier bool
 }
 
 // redisError is what Redis is to blame for.
@@ -263,16 +265,21 @@ func (s *shard) answer() {
 	})
 }
 
+// safe is the counter up to which everything is as durable as wanted. The caller holds mu.
+func (s *shard) safe() int64 {
+	if s.store.durability == Postgres {
+		return s.drained
+	}
+	return max(s.drained, s.durable)
+}
+
 // answerable takes those off the unanswered whose fate is known, up to the first whose fate is not. The caller holds
 // mu.
 func (s *shard) answerable() []*item {
-	safe := s.drained
-	if s.store.durability != Postgres {
-		safe = max(safe, s.durable)
-	}
+	safe := s.safe()
 	n := 0
 	for _, waiting := range s.unanswered {
-		taken := waiting.counter > 0
+		taken := waiting.counter > 0 || waiting.barrier
 		switch {
 		case waiting.err != nil, taken && waiting.counter <= safe:
 		case s.ended:
@@ -292,6 +299,24 @@ func (s *shard) answerable() []*item {
 // Load implements storage.Shard.
 func (s *shard) Load(ctx context.Context, document string) (storage.Document, error) {
 	start := time.Now()
+	loaded, answered, err := s.load(ctx, document)
+	if err != nil {
+		return storage.Document{}, err
+	}
+	select {
+	case err = <-answered:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return storage.Document{}, fmt.Errorf("wait for the document's last operations: %w", err)
+	}
+	s.store.metrics.Loaded(time.Since(start))
+	return loaded, nil
+}
+
+// load reads a document. What it holds is as durable as wanted when answered has a value, which is nil then.
+func (s *shard) load(ctx context.Context, document string) (_ storage.Document, answered <-chan error, _ error) {
 	s.loads.RLock()
 	defer s.loads.RUnlock()
 	// The queue first: what is drained in between is then found twice rather than not at all.
@@ -303,25 +328,47 @@ func (s *shard) Load(ctx context.Context, document string) (storage.Document, er
 			queued = append(queued, waiting.entry)
 		}
 	}
+	if err == nil {
+		answered = s.barrier(document)
+	}
 	delete(s.shift, document)
 	s.mu.Unlock()
 	if err != nil {
-		return storage.Document{}, err
+		return storage.Document{}, nil, err
 	}
 	loaded, err := s.store.database.load(ctx, s.lease.shard, document)
 	if errors.Is(err, storage.ErrDeleted) {
-		return storage.Document{}, err
+		return storage.Document{}, nil, err
 	}
 	if err != nil {
 		s.store.metrics.Failed("postgres")
-		return storage.Document{}, err
+		return storage.Document{}, nil, err
 	}
 	loaded.Add(queued...)
 	s.mu.Lock()
 	s.given[document] = loaded.LastSeq()
 	s.mu.Unlock()
-	s.store.metrics.Loaded(time.Since(start))
-	return loaded, nil
+	return loaded, answered, nil
+}
+
+// barrier tells, in its turn among the senders, when the document's operations are as durable as wanted and their senders
+// know it, or that they will never be. The caller holds mu.
+func (s *shard) barrier(document string) <-chan error {
+	answered := make(chan error, 1)
+	last := &item{done: func(err error) { answered <- err }, barrier: true}
+	waiting := s.answering
+	for _, i := range s.unanswered {
+		if i.entry.Document == document {
+			waiting, last.counter = true, max(last.counter, i.counter)
+		}
+	}
+	if waiting {
+		s.unanswered = append(s.unanswered, last)
+		s.answer()
+	} else {
+		answered <- nil
+	}
+	return answered
 }
 
 // WriteSnapshot implements storage.Shard.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,23 +141,11 @@ func (s *shard) answer() {
 }
 
 // Load implements storage.Shard.
-func (s *shard) Load(_ context.Context, document string) (doc storage.Document, err error) {
+func (s *shard) Load(ctx context.Context, document string) (doc storage.Document, err error) {
 	start := time.Now()
-	s.mu.Lock()
-	err = s.err
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.answered(ctx, document); err != nil {
 		return storage.Document{}, err
 	}
-	// What waits first: what is committed in between is then found twice rather than not at all.
-	var waiting []storage.Entry
-	s.store.mu.Lock()
-	for _, i := range s.store.queue {
-		if i.shard == s && i.snapshot == nil && i.entry.Document == document {
-			waiting = append(waiting, i.entry)
-		}
-	}
-	s.store.mu.Unlock()
 	err = s.store.db.View(func(tx *bolt.Tx) error {
 		if err := living(tx, document); err != nil {
 			return err
@@ -175,9 +164,31 @@ func (s *shard) Load(_ context.Context, document string) (doc storage.Document, 
 		s.store.options.Metrics.Failed("disk")
 		return storage.Document{}, fmt.Errorf("read the document: %w", err)
 	}
-	doc.Add(waiting...)
 	s.store.options.Metrics.Loaded(time.Since(start))
 	return doc, nil
+}
+
+// answered waits until the document's operations are committed and their senders know it. It fails if the shard takes
+// nothing anymore.
+func (s *shard) answered(ctx context.Context, document string) error {
+	told := make(chan error, 1)
+	s.mu.Lock()
+	if s.answering || slices.ContainsFunc(s.unanswered, func(i *item) bool { return i.entry.Document == document }) {
+		s.unanswered = append(s.unanswered, &item{settled: true, done: func(err error) { told <- err }})
+		s.answer()
+		poke(s.store.hurry)
+	} else {
+		told <- nil
+	}
+	s.mu.Unlock()
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the document's last operations: %w", ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // readOperations reads the operations after one and, unless it is 0, up to another.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func Run(t *testing.T, data func(t *testing.T) Open) {
 	for name, test := range map[string]func(*fixture){
 		"OperationsAreAcknowledgedInTheOrderOfAppending": testOrder,
 		"AnAcknowledgedOperationIsThereAfterReopening":   testReopen,
-		"OperationsThatWaitAreLoaded":                    testLoadWaiting,
+		"OperationsThatWaitAreLoadedWhenTheyAreStored":   testLoadWaiting,
 		"ASnapshotShortensWhatIsLoaded":                  testSnapshot,
 		"AHigherEpochFencesTheLowerOne":                  testFencing,
 		"AReopeningFencesTheFormerOne":                   testReopeningFences,
@@ -249,14 +250,19 @@ func testLoadWaiting(f *fixture) {
 	f.start(Config{})
 	shard := f.own(document, 1, "a")
 	for round := range int64(20) {
-		var wait sync.WaitGroup
+		var stored atomic.Int32
 		for seq := round*10 + 1; seq <= round*10+10; seq++ {
-			wait.Add(1)
-			shard.Append(entry(document, seq), func(error) { wait.Done() })
+			shard.Append(entry(document, seq), func(err error) {
+				if err == nil {
+					stored.Add(1)
+				}
+			})
 		}
 		doc, err := shard.Load(f.Context(), document)
+		if n := stored.Load(); n != 10 {
+			f.Fatalf("operations were loaded of which %d were not stored", 10-n)
+		}
 		f.is(doc, err, 0, round*10+10)
-		wait.Wait()
 	}
 }
 
