@@ -339,7 +339,10 @@ func (a *API) copy(ctx context.Context, in *copyInput) (*createdOutput, error) {
 		// An empty document in its place would be no copy, and in the way of the next attempt.
 		cleaning, done := store(context.WithoutCancel(ctx))
 		defer done()
-		undone := a.opts.Clients.Evict(cleaning, in.Body.Name)
+		_, undone := a.opts.Catalog.Delete(cleaning, in.Body.Name, 0, false) // Nobody can open it anymore.
+		if undone == nil {
+			undone = a.opts.Clients.Evict(cleaning, in.Body.Name)
+		}
 		if undone == nil {
 			_, undone = a.opts.Catalog.Delete(cleaning, in.Body.Name, 0, true)
 		}

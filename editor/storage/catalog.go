@@ -30,7 +30,8 @@ var (
 	ErrConflict = errors.New("the record was changed meanwhile")
 	// ErrExists says that there is such a document already.
 	ErrExists = errors.New("the document exists")
-	// ErrDeleted says that the document is deleted: it can be restored, but not opened. A purged one begins anew.
+	// ErrDeleted says that the document is deleted: it can be restored, but not opened. A purged one can only be created
+	// anew.
 	ErrDeleted = errors.New("the document is deleted")
 	// ErrRecord says that a record or version is beyond the bounds.
 	ErrRecord = errors.New("the record is not valid")
@@ -68,7 +69,7 @@ type Version struct {
 // most limit elements. What has only reached the log yet is not in it: it follows within a second.
 type Catalog interface {
 	// Create makes the record of a document, which need not have any content. The record's Version and times are
-	// set by the store. It fails with ErrExists, also for deleted documents.
+	// set by the store. It fails with ErrExists, also for deleted documents, but not for purged ones.
 	Create(ctx context.Context, record Record) (Record, error)
 	// Get returns a record, also of a deleted document. It fails with ErrNotFound.
 	Get(ctx context.Context, document string) (Record, error)
@@ -79,8 +80,9 @@ type Catalog interface {
 	// ErrConflict if the record does not have the version, unless that is 0. change may be called more than once.
 	Update(ctx context.Context, document string, version int64, change func(*Record)) (Record, error)
 	// Delete marks the document as deleted or, with purge, removes its record, content and history for good; a deleted
-	// document can be purged. Nobody may have a purged document open: operations that are stored later make it anew. It
-	// fails as Update does, and returns the record as it is, or was.
+	// document can be purged. The store remembers the name of a purged document as long as its history's retention or until
+	// it is created anew: it cannot be opened, and what was on its way to the database is dropped. Who creates it anew has
+	// to make sure that nobody has it open. It fails as Update does, and returns the record as it is, or was.
 	Delete(ctx context.Context, document string, version int64, purge bool) (Record, error)
 	// Restore takes a deletion back. It fails with ErrNotFound; a living document stays as it is.
 	Restore(ctx context.Context, document string) (Record, error)

@@ -31,6 +31,12 @@ type Unloader interface {
 	Unload(document string)
 }
 
+// Flusher is implemented by shards whose operations may reach the database later than they are acknowledged.
+type Flusher interface {
+	// Flush returns when the database has everything that was appended to a document, which nobody appends to meanwhile.
+	Flush(ctx context.Context, document string) error
+}
+
 // Publisher is implemented by shards of a Feed.
 type Publisher interface {
 	// OnPublishing calls changed, in order, with false when operations are not published anymore, and with true when they

@@ -19,6 +19,8 @@ var (
 	// ErrOverloaded says that the stores are down or too slow and the bounded buffer is full: the update was not
 	// taken, and the client should feel backpressure.
 	ErrOverloaded = errors.New("the store's buffer is full")
+	// ErrUnavailable says that the database is down or does not answer in time: it may take the same later.
+	ErrUnavailable = errors.New("the database is not available")
 	// ErrClosed says that the shard or the store was closed.
 	ErrClosed = errors.New("the shard is closed")
 	// ErrOutdated says that operations of a former owner were found after the document was loaded: it lacks them until
@@ -111,7 +113,8 @@ type Shard interface {
 	Append(entry Entry, done func(error))
 	// WriteSnapshot stores a snapshot of a document whose operations up to snapshot.Seq have been appended. It
 	// replaces older snapshots, of which some are kept as bases of the history. It calls no done function, so that its
-	// caller may hold the lock that done takes. It fails with ErrOutdated if the document has to be loaded again.
+	// caller may hold the lock that done takes. It fails with ErrOutdated if the document has to be loaded again, with
+	// ErrDeleted if it was purged, and with ErrUnavailable if that is the reason.
 	WriteSnapshot(ctx context.Context, document string, snapshot Snapshot) error
 	// Fenced is closed when the shard has learned that a higher epoch exists.
 	Fenced() <-chan struct{}

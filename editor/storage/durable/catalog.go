@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"collab.dev/operator/editor/storage"
 )
@@ -72,11 +71,17 @@ func (c catalog) Create(ctx context.Context, r storage.Record) (storage.Record, 
 	now := c.time()
 	r.Version, r.Created, r.Updated, r.Deleted, r.LastSeq = 1, now, now, nil, 0
 	err := c.in(ctx, "create the document's record", func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			INSERT INTO documents (shard, document, org, title, metadata, created, updated)
-			VALUES ($1, $2, $3, $4, $5, $6, $6)`,
+		// What is left of a purged document gives way.
+		made, err := tx.Exec(ctx, `
+			INSERT INTO documents AS d (shard, document, org, title, metadata, created, updated)
+			VALUES ($1, $2, $3, $4, $5, $6, $6)
+			ON CONFLICT (shard, document) DO UPDATE
+			SET title = excluded.title, metadata = excluded.metadata, version = 1, created = excluded.created,
+				updated = excluded.updated, deleted = NULL, purged = NULL, last_seq = 0, last_time = NULL, dropped = 0,
+				notified = 0
+			WHERE d.purged IS NOT NULL`,
 			c.shard(r.Document), r.Document, org, r.Title, r.Metadata, now)
-		if e := (*pgconn.PgError)(nil); errors.As(err, &e) && e.Code == "23505" {
+		if err == nil && made.RowsAffected() == 0 {
 			return storage.ErrExists
 		}
 		return err
@@ -89,7 +94,7 @@ func (c catalog) Create(ctx context.Context, r storage.Record) (storage.Record, 
 
 // get reads a record, and locks it if it is to be changed.
 func (c catalog) get(ctx context.Context, tx pgx.Tx, document string, change bool) (storage.Record, error) {
-	query := `SELECT ` + recordColumns + ` FROM documents WHERE shard = $1 AND document = $2`
+	query := `SELECT ` + recordColumns + ` FROM documents WHERE shard = $1 AND document = $2 AND purged IS NULL`
 	if change {
 		query += ` FOR UPDATE`
 	}
@@ -124,7 +129,8 @@ func (c catalog) List(
 	err = c.view(ctx, "list the organization's documents", func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			SELECT `+recordColumns+` FROM documents
-			WHERE org = $1 AND document > $2 AND (deleted IS NOT NULL) = $3 ORDER BY document LIMIT $4`,
+			WHERE org = $1 AND document > $2 AND (deleted IS NOT NULL) = $3 AND purged IS NULL
+			ORDER BY document LIMIT $4`,
 			org, after, deleted, limit)
 		if err != nil {
 			return err
@@ -211,11 +217,16 @@ func (c catalog) Delete(ctx context.Context, document string, version int64, pur
 		})
 }
 
+// purge drops everything of a document but that it was purged: operations of it may still be on their way. Its row is
+// locked.
 func (c catalog) purge(ctx context.Context, tx pgx.Tx, document string) error {
 	batch := &pgx.Batch{}
-	for _, table := range []string{"operations", "snapshots", "bases", "versions", "documents"} {
+	for _, table := range []string{"operations", "snapshots", "bases", "versions"} {
 		batch.Queue(`DELETE FROM `+table+` WHERE shard = $1 AND document = $2`, c.shard(document), document)
 	}
+	batch.Queue(`
+		UPDATE documents SET purged = $3, deleted = $3, title = '', metadata = '{}', notified = last_seq
+		WHERE shard = $1 AND document = $2`, c.shard(document), document, c.time())
 	return tx.SendBatch(ctx, batch).Close()
 }
 
@@ -312,7 +323,7 @@ func (c catalog) StateAt(ctx context.Context, document string, seq int64) (doc s
 	shard := c.shard(document)
 	err = c.view(ctx, "read the document's history", func(ctx context.Context, tx pgx.Tx) error {
 		var dropped int64
-		err := tx.QueryRow(ctx, `SELECT dropped FROM documents WHERE shard = $1 AND document = $2`,
+		err := tx.QueryRow(ctx, `SELECT dropped FROM documents WHERE shard = $1 AND document = $2 AND purged IS NULL`,
 			shard, document).Scan(&dropped)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return storage.ErrNotFound

@@ -78,7 +78,7 @@ func (d database) write(ctx context.Context, l lease, do func(context.Context, p
 		}
 		return do(ctx, tx)
 	})
-	if err != nil && !errors.Is(err, storage.ErrFenced) {
+	if err != nil && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrDeleted) {
 		return fmt.Errorf("write to postgres: %w", err)
 	}
 	return err
@@ -114,8 +114,9 @@ func (c *columns) add(l lease, entries []storage.Entry) {
 	}
 }
 
-// Both statements write only what belongs to a lease that holds. The transaction has locked those before. An operation
-// that is there already is left as it is.
+// Both statements write only what belongs to a lease that holds, which the transaction has locked before, and nothing of
+// a document that is purged: updateDocuments comes first and locks the documents against that. An operation that is there
+// already is left as it is.
 const (
 	insertOperations = `
 		INSERT INTO operations (shard, document, seq, epoch, time, user_name, origin, update)
@@ -123,6 +124,8 @@ const (
 		FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::timestamptz[], $7::text[],
 			$8::text[], $9::bytea[]) AS e (shard, epoch, term, document, seq, time, user_name, origin, update)
 		JOIN shards USING (shard, epoch, term)
+		JOIN documents d USING (shard, document)
+		WHERE d.purged IS NULL
 		ORDER BY shard, e.document, e.seq
 		ON CONFLICT DO NOTHING`
 	updateDocuments = `
@@ -135,13 +138,14 @@ const (
 		ORDER BY shard, e.document
 		ON CONFLICT (shard, document) DO UPDATE
 		SET updated = greatest(d.updated, excluded.updated), last_seq = greatest(d.last_seq, excluded.last_seq),
-			last_time = greatest(d.last_time, excluded.last_time)`
+			last_time = greatest(d.last_time, excluded.last_time)
+		WHERE d.purged IS NULL`
 )
 
 func (c *columns) queue(batch *pgx.Batch) {
+	batch.Queue(updateDocuments, c.shards, c.epochs, c.terms, c.documents, c.orgs, c.seqs, c.times)
 	batch.Queue(insertOperations,
 		c.shards, c.epochs, c.terms, c.documents, c.seqs, c.times, c.users, c.origins, c.updates)
-	batch.Queue(updateDocuments, c.shards, c.epochs, c.terms, c.documents, c.orgs, c.seqs, c.times)
 }
 
 // portion is what one transaction stores of one shard.
@@ -282,9 +286,21 @@ func missing(
 }
 
 // snapshot replaces the document's snapshot by a newer one, and keeps it as a base of the history if the last base is
-// far enough behind.
+// far enough behind. It fails with ErrDeleted if the document is purged.
 func (d database) snapshot(ctx context.Context, l lease, document string, s storage.Snapshot) error {
 	return d.write(ctx, l, func(ctx context.Context, tx pgx.Tx) error {
+		// The lock keeps the document from being purged meanwhile, and does not conflict with drains.
+		var purged bool
+		err := tx.QueryRow(ctx, `
+			SELECT purged IS NOT NULL FROM documents WHERE shard = $1 AND document = $2 FOR KEY SHARE`,
+			l.shard, document).Scan(&purged)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // Its first operations are still on their way.
+		case err != nil:
+			return err
+		case purged:
+			return storage.ErrDeleted
+		}
 		batch := &pgx.Batch{}
 		batch.Queue(`
 			INSERT INTO snapshots (shard, document, seq, epoch, time, state) VALUES ($1, $2, $3, $4, $5, $6)

@@ -228,8 +228,8 @@ func (j janitor) drop(ctx context.Context, p partition) error {
 	})
 }
 
-// dropRest drops what dropped partitions left, now that snapshots contain it, and bases from which nothing can be
-// replayed anymore.
+// dropRest drops what dropped partitions left, now that snapshots contain it, bases from which nothing can be replayed
+// anymore, and what is left of documents that were purged long ago.
 func (j janitor) dropRest(ctx context.Context) error {
 	_, err := j.conn.Exec(ctx, `
 		WITH gone AS (
@@ -244,6 +244,9 @@ func (j janitor) dropRest(ctx context.Context) error {
 		_, err = j.conn.Exec(ctx, `
 			DELETE FROM bases b USING documents d
 			WHERE b.shard = d.shard AND b.document = d.document AND b.seq < d.dropped`)
+	}
+	if err == nil {
+		_, err = j.conn.Exec(ctx, `DELETE FROM documents WHERE purged < $1`, j.now.Add(-j.retention))
 	}
 	if err != nil {
 		return fmt.Errorf("drop what the history does not need anymore: %w", err)

@@ -33,6 +33,12 @@ type item struct {
 	barrier bool
 }
 
+// flush waits for PostgreSQL to have everything up to a counter.
+type flush struct {
+	counter int64
+	done    chan error
+}
+
 // redisError is what Redis is to blame for.
 type redisError struct{ err error }
 
@@ -81,6 +87,8 @@ type shard struct {
 	// adopting says that the numbers of new operations are not known yet, answering that a goroutine answers, ended that
 	// what was not stored will never be.
 	adopting, answering, ended bool
+	// flushes are those who wait for PostgreSQL to have a counter.
+	flushes []flush
 	// missed are documents whose subscribers have to be told that operations were not published.
 	missed map[string]struct{}
 	// err says why nothing is taken anymore.
@@ -97,6 +105,7 @@ var (
 	_ storage.Finder    = (*shard)(nil)
 	_ storage.Unloader  = (*shard)(nil)
 	_ storage.Publisher = (*shard)(nil)
+	_ storage.Flusher   = (*shard)(nil)
 )
 
 func newShard(store *Store, lease lease) *shard {
@@ -214,7 +223,7 @@ func (s *shard) enqueue(items ...*item) {
 
 // hurried says whether somebody waits for PostgreSQL rather than for Redis. The caller holds mu.
 func (s *shard) hurried() bool {
-	return s.store.durability == Postgres || s.redisDown.Load() || s.err != nil
+	return s.store.durability == Postgres || s.redisDown.Load() || s.err != nil || len(s.flushes) > 0
 }
 
 // Append implements storage.Shard.
@@ -371,6 +380,38 @@ func (s *shard) barrier(document string) <-chan error {
 	return answered
 }
 
+// Flush implements storage.Flusher. The log does not keep what PostgreSQL has, so that no later owner finds it there.
+func (s *shard) Flush(ctx context.Context, document string) error {
+	done := make(chan error, 1)
+	s.loads.RLock() // What is held has no counter.
+	s.mu.Lock()
+	err, last := s.err, int64(0)
+	for _, waiting := range s.queue {
+		if waiting.entry.Document == document {
+			last = waiting.counter
+		}
+	}
+	if last > 0 && err == nil {
+		s.flushes = append(s.flushes, flush{last, done})
+	} else {
+		done <- err
+	}
+	s.mu.Unlock()
+	s.loads.RUnlock()
+	wake(s.store.wake)
+	wake(s.store.hurry)
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("bring the document's last operations to postgres: %w", err)
+	}
+	s.trim(ctx)
+	return nil
+}
+
 // WriteSnapshot implements storage.Shard.
 func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot storage.Snapshot) error {
 	s.mu.Lock()
@@ -387,8 +428,12 @@ func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot sto
 	switch {
 	case errors.Is(err, storage.ErrFenced):
 		s.end(err)
+	case errors.Is(err, storage.ErrDeleted):
 	case err != nil:
 		s.store.metrics.Failed("postgres")
+		if !refused(err) {
+			err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		}
 	default:
 		s.store.metrics.Snapshot(time.Since(start))
 	}
@@ -479,8 +524,7 @@ func (s *shard) checkFlushed() {
 	}
 }
 
-// trim takes what PostgreSQL has off the log of a shard that is closed in order, so that the next owner need not read
-// it. It finds out the same without.
+// trim takes what PostgreSQL has off the log at once, so that the next owner need not read it.
 func (s *shard) trim(ctx context.Context) {
 	s.mu.Lock()
 	drained, trimmed := s.drained, s.trimmed
@@ -512,6 +556,10 @@ func (s *shard) end(err error) {
 func (s *shard) abandon() {
 	s.store.count(s.queue, -1)
 	s.queue, s.held, s.heldBytes, s.ended = nil, nil, 0, true
+	for _, f := range s.flushes {
+		f.done <- s.err
+	}
+	s.flushes = nil
 	s.answer()
 }
 
@@ -720,6 +768,13 @@ func (s *shard) stored(items []*item) {
 	clear(s.queue[:len(items)])
 	s.queue = s.queue[len(items):]
 	s.drained = items[len(items)-1].counter
+	s.flushes = slices.DeleteFunc(s.flushes, func(f flush) bool {
+		if f.counter > s.drained {
+			return false
+		}
+		f.done <- nil
+		return true
+	})
 	s.checkFlushed()
 	s.answer()
 	wake(s.wakeWriter)

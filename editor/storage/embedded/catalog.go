@@ -52,8 +52,16 @@ func getRecord(tx *bolt.Tx, document string) (r storage.Record, err error) {
 	return r, nil
 }
 
+// purged says whether the document was purged and not created anew.
+func purged(tx *bolt.Tx, document string) bool {
+	return tx.Bucket(bucketPurged).Get([]byte(document)) != nil
+}
+
 // living fails with ErrDeleted if the document is deleted.
 func living(tx *bolt.Tx, document string) error {
+	if purged(tx, document) {
+		return storage.ErrDeleted
+	}
 	switch r, err := getRecord(tx, document); {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil
@@ -96,6 +104,9 @@ func (c catalog) Create(_ context.Context, r storage.Record) (storage.Record, er
 	err := c.update("create the document's record", func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketDocuments).Get([]byte(r.Document)) != nil {
 			return storage.ErrExists
+		}
+		if err := tx.Bucket(bucketPurged).Delete([]byte(r.Document)); err != nil {
+			return err
 		}
 		return putRecord(tx, r)
 	})
@@ -193,7 +204,7 @@ func (c catalog) Update(
 func (c catalog) Delete(_ context.Context, document string, version int64, purge bool) (storage.Record, error) {
 	return c.changed("delete the document", document, version, func(tx *bolt.Tx, r *storage.Record) error {
 		if purge {
-			return purgeDocument(tx, document)
+			return purgeDocument(tx, document, c.time())
 		}
 		if r.Deleted != nil {
 			return storage.ErrNotFound
@@ -204,8 +215,11 @@ func (c catalog) Delete(_ context.Context, document string, version int64, purge
 	})
 }
 
-func purgeDocument(tx *bolt.Tx, document string) error {
-	var errs []error
+// purgeDocument drops everything of a document but that it was purged: operations of it may still be on their way.
+func purgeDocument(tx *bolt.Tx, document string, now time.Time) error {
+	errs := []error{
+		tx.Bucket(bucketPurged).Put([]byte(document), binary.BigEndian.AppendUint64(nil, uint64(now.UnixMicro()))),
+	}
 	for _, name := range [][]byte{bucketDocuments, bucketEnds, bucketSnapshots} {
 		errs = append(errs, tx.Bucket(name).Delete([]byte(document)))
 	}

@@ -43,10 +43,13 @@ func (s *Store) tidy(ctx context.Context) {
 	}
 }
 
-// dropHistory drops the operations that are older than the retention and that the newest snapshots contain, and the
-// bases that nothing can be replayed from anymore.
+// dropHistory drops the operations that are older than the retention and that the newest snapshots contain, the bases
+// that nothing can be replayed from anymore, and the names of documents that were purged before.
 func (s *Store) dropHistory(ctx context.Context) error {
 	cutoff := s.options.Now().Add(-s.options.History.Retention)
+	if err := s.forgetPurged(cutoff); err != nil {
+		return fmt.Errorf("forget purged documents: %w", err)
+	}
 	for document := []byte(nil); ctx.Err() == nil; {
 		// One document after the other, so that nothing is kept in memory.
 		err := s.db.View(func(tx *bolt.Tx) error {
@@ -71,6 +74,30 @@ func (s *Store) dropHistory(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// forgetPurged forgets the names of documents that were purged before a time.
+func (s *Store) forgetPurged(cutoff time.Time) error {
+	var old [][]byte
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketPurged).ForEach(func(document, at []byte) error {
+			if time.UnixMicro(integer(at)).Before(cutoff) && len(old) < tidyBatch {
+				old = append(old, bytes.Clone(document))
+			}
+			return nil
+		})
+	})
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	return s.db.Update(func(tx *bolt.Tx) error {
+		for _, document := range old {
+			if err := tx.Bucket(bucketPurged).Delete(document); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // dropBefore drops a bounded part of a document's history, and says whether there is more.

@@ -63,20 +63,22 @@ func (s *shard) Append(entry storage.Entry, done func(error)) {
 	s.waiting++
 }
 
-// enqueue lets an item be committed, unless too much waits already.
+// enqueue lets an item be committed, unless too much of its sort waits already: snapshots must not keep operations out. A
+// snapshot may be larger than the buffer.
 func (s *Store) enqueue(added *item) error {
-	size := added.size()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if added.snapshot == nil && s.bytes+size > s.options.BufferBytes {
+	switch size := added.size(); {
+	case added.snapshot != nil && s.snapshots > 0 && s.snapshots+size > s.options.BufferBytes:
+		return storage.ErrOverloaded
+	case added.snapshot == nil && s.operations+size > s.options.BufferBytes:
 		s.options.Metrics.Refused()
 		return storage.ErrOverloaded
 	}
 	s.queue = append(s.queue, added)
-	s.bytes += size
-	s.options.Metrics.Buffered(1, size)
+	s.count(added, 1)
 	poke(s.wake)
-	if added.snapshot != nil || s.bytes > s.options.BufferBytes/4 {
+	if added.snapshot != nil || s.operations > s.options.BufferBytes/4 {
 		poke(s.hurry)
 	}
 	return nil
@@ -208,7 +210,7 @@ func readOperations(tx *bolt.Tx, document string, after, upTo int64) (entries []
 	return entries, nil
 }
 
-// WriteSnapshot implements storage.Shard.
+// WriteSnapshot implements storage.Shard. It fails with ErrOverloaded while too many snapshots wait.
 func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot storage.Snapshot) error {
 	if err := storage.CheckName(document); err != nil {
 		return err
@@ -234,6 +236,7 @@ func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot sto
 	case <-s.store.ended:
 		return storage.ErrClosed
 	case <-ctx.Done():
+		s.store.withdraw(added)
 		return fmt.Errorf("store the snapshot: %w", ctx.Err())
 	}
 	if err == nil {
@@ -241,6 +244,9 @@ func (s *shard) WriteSnapshot(ctx context.Context, document string, snapshot sto
 	}
 	return err
 }
+
+// Flush implements storage.Flusher.
+func (s *shard) Flush(ctx context.Context, document string) error { return s.answered(ctx, document) }
 
 // Fenced implements storage.Shard.
 func (s *shard) Fenced() <-chan struct{} { return s.fenced }

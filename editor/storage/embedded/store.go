@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,7 @@ var (
 	bucketBases      = []byte("bases")      // document and number → time, state
 	bucketVersions   = []byte("versions")   // document and number → time, name, user, state
 	bucketUntold     = []byte("untold")     // hash and document → nothing
+	bucketPurged     = []byte("purged")     // document → time
 )
 
 // Options are what a Store needs.
@@ -78,6 +80,9 @@ type Options struct {
 	Metrics *storage.Metrics
 	// Logger is slog.Default if it is nil.
 	Logger *slog.Logger
+
+	// openFile is os.OpenFile but in tests of disks that fail.
+	openFile openFile
 }
 
 // Store opens shards. It is safe for concurrent use.
@@ -95,9 +100,11 @@ type Store struct {
 	mu     sync.Mutex
 	closed bool
 	open   map[int32]*shard
-	// queue is what is not committed, bytes the size of its operations.
-	queue []*item
-	bytes int64
+	// queue is what is not committed, the first of it being in the commit that is under way. operations and snapshots are
+	// the sizes of its parts.
+	queue                 []*item
+	committing            int
+	operations, snapshots int64
 }
 
 // item is an operation or a snapshot that is to be committed.
@@ -109,9 +116,18 @@ type item struct {
 	// settled says that err is what became of it.
 	settled bool
 	err     error
+	// gone says that nobody waits for the snapshot anymore. The Store's mutex guards it.
+	gone bool
 }
 
-func (i *item) size() int64 { return int64(len(i.entry.Update)) + 64 }
+// size is about what the item takes in memory, in bytes.
+func (i *item) size() int64 {
+	n := 64 + int64(len(i.entry.Update))
+	if i.snapshot != nil {
+		n += int64(len(i.snapshot.State))
+	}
+	return n
+}
 
 // Open opens the store in a directory, which one process at a time can do.
 func Open(options Options) (*Store, error) {
@@ -128,7 +144,7 @@ func Open(options Options) (*Store, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	db, err := openFile(options.Directory, options.Logger)
+	db, err := open(options)
 	if err != nil {
 		return nil, err
 	}
@@ -143,29 +159,32 @@ func Open(options Options) (*Store, error) {
 	return s, nil
 }
 
-// openFile opens the database, and writes it anew first if it is mostly free space.
-func openFile(directory string, logger *slog.Logger) (*bolt.DB, error) {
-	if err := os.MkdirAll(directory, 0o700); err != nil {
+// open opens the database, and writes it anew first if it is mostly free space.
+func open(options Options) (*bolt.DB, error) {
+	if err := os.MkdirAll(options.Directory, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
-	path := filepath.Join(directory, file)
-	db, err := openDatabase(path)
+	path := filepath.Join(options.Directory, file)
+	db, err := openDatabase(path, options.openFile)
 	if err != nil {
 		return nil, err
 	}
 	if free := free(db); free > compactFrom/2 && free > size(db)/2 {
 		before := size(db)
-		if db, err = compact(db, path); err != nil {
+		if db, err = compact(db, path, options.openFile); err != nil {
 			return nil, err
 		}
-		logger.Info("Wrote the store's file anew without its free space", "before", before, "after", size(db))
+		options.Logger.Info("Wrote the store's file anew without its free space", "before", before, "after", size(db))
 	}
 	return db, nil
 }
 
-func openDatabase(path string) (*bolt.DB, error) {
+// openFile is bbolt's Options.OpenFile.
+type openFile func(name string, flag int, mode os.FileMode) (*os.File, error)
+
+func openDatabase(path string, openFile openFile) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, OpenFile: openFile,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("another process uses %s", path)
@@ -176,7 +195,7 @@ func openDatabase(path string) (*bolt.DB, error) {
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{
 			bucketMeta, bucketShards, bucketDocuments, bucketEnds, bucketOperations, bucketSnapshots, bucketBases,
-			bucketVersions, bucketUntold,
+			bucketVersions, bucketUntold, bucketPurged,
 		} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -211,7 +230,7 @@ func free(db *bolt.DB) int64 {
 }
 
 // compact writes the file anew and puts the new one in the place of the old one at once.
-func compact(db *bolt.DB, path string) (*bolt.DB, error) {
+func compact(db *bolt.DB, path string, openFile openFile) (*bolt.DB, error) {
 	anew := path + ".new"
 	fail := func(err error) (*bolt.DB, error) {
 		_ = db.Close()
@@ -243,7 +262,7 @@ func compact(db *bolt.DB, path string) (*bolt.DB, error) {
 	if err := directory.Sync(); err != nil {
 		return nil, fmt.Errorf("write the store's file anew: %w", err)
 	}
-	return openDatabase(path)
+	return openDatabase(path, openFile)
 }
 
 // Catalog returns the catalogue of all documents.
@@ -342,12 +361,13 @@ func (s *Store) commit(ctx context.Context) {
 			}
 		}
 		start := time.Now()
-		var fenced []*item
+		var refused map[*item]error
 		err := s.db.Update(func(tx *bolt.Tx) (err error) {
-			fenced, err = s.store(tx, batch)
+			refused, err = s.store(tx, batch)
 			return err
 		})
 		if err != nil {
+			s.uncommitted()
 			s.options.Metrics.Failed("disk")
 			if healthy {
 				s.logger.Error("The disk does not take operations; trying again", "error", err)
@@ -364,7 +384,7 @@ func (s *Store) commit(ctx context.Context) {
 			healthy = true
 		}
 		s.options.Metrics.Appended(time.Since(start))
-		s.committed(batch, fenced)
+		s.committed(batch, refused)
 		// Whoever waits for one operation before the next is not held up.
 		if len(batch) > 1 {
 			s.gather(ctx, commitInterval-time.Since(start))
@@ -395,17 +415,68 @@ func (s *Store) batch() []*item {
 		bytes += s.queue[n].size()
 		n++
 	}
+	s.committing = n
 	return s.queue[:n:n]
 }
 
-// store writes a batch, and returns those that belong to shards that were opened anew.
-func (s *Store) store(tx *bolt.Tx, batch []*item) (fenced []*item, err error) {
+// uncommitted says that a batch could not be committed.
+func (s *Store) uncommitted() {
+	s.mu.Lock()
+	s.committing = 0
+	s.mu.Unlock()
+	s.withdraw(nil)
+}
+
+// withdraw takes a snapshot that nobody waits for off the queue, and those before that were being committed. If it is being
+// committed itself it stays until that has failed.
+func (s *Store) withdraw(withdrawn *item) {
+	var gone []*item
+	s.mu.Lock()
+	if withdrawn != nil {
+		withdrawn.gone = true
+	}
+	rest := slices.DeleteFunc(s.queue[s.committing:], func(i *item) bool {
+		if i.gone {
+			gone = append(gone, i)
+			s.count(i, -1)
+		}
+		return i.gone
+	})
+	s.queue = s.queue[:s.committing+len(rest)]
+	s.mu.Unlock()
+	for _, i := range gone {
+		i.shard.settle(i, storage.ErrClosed)
+		i.shard.told()
+	}
+}
+
+// count adds an item to the sizes, or takes it from them. The caller holds mu.
+func (s *Store) count(i *item, sign int64) {
+	size := sign * i.size()
+	if i.snapshot == nil {
+		s.operations += size
+	} else {
+		s.snapshots += size
+	}
+	s.options.Metrics.Buffered(int(sign), size)
+}
+
+// store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without saying
+// so to who sent operations, of purged documents.
+func (s *Store) store(tx *bolt.Tx, batch []*item) (refused map[*item]error, err error) {
+	refused = map[*item]error{}
 	operations := tx.Bucket(bucketOperations)
 	operations.FillPercent = 0.8 // Most documents are appended to.
 	ends := map[string]end{}
 	for _, i := range batch {
 		if !s.current(i.shard) {
-			fenced = append(fenced, i)
+			refused[i] = storage.ErrFenced
+			continue
+		}
+		if purged(tx, i.entry.Document) {
+			if i.snapshot != nil {
+				refused[i] = storage.ErrDeleted
+			}
 			continue
 		}
 		if i.snapshot != nil {
@@ -438,27 +509,21 @@ func (s *Store) store(tx *bolt.Tx, batch []*item) (fenced []*item, err error) {
 			return nil, err
 		}
 	}
-	return fenced, nil
+	return refused, nil
 }
 
 // committed tells what became of a batch.
-func (s *Store) committed(batch, fenced []*item) {
+func (s *Store) committed(batch []*item, refused map[*item]error) {
 	s.mu.Lock()
 	s.queue = s.queue[len(batch):]
-	var bytes int64
+	s.committing = 0
 	for _, i := range batch {
-		bytes += i.size()
+		s.count(i, -1)
 	}
-	s.bytes -= bytes
 	s.mu.Unlock()
-	s.options.Metrics.Buffered(-len(batch), -bytes)
 	shards := map[*shard]struct{}{}
-	for _, i := range fenced {
-		i.shard.settle(i, storage.ErrFenced)
-		shards[i.shard] = struct{}{}
-	}
 	for _, i := range batch {
-		i.shard.settle(i, nil)
+		i.shard.settle(i, refused[i])
 		shards[i.shard] = struct{}{}
 	}
 	for opened := range shards {

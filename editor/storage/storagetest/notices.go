@@ -88,6 +88,9 @@ func testNotices(f *fixture) {
 		f.Fatal(err)
 	}
 	check("purged", 0)
+	if _, err := f.store.Catalog().Create(f.Context(), storage.Record{Document: document}); err != nil {
+		f.Fatal(err)
+	}
 	f.appendAll(shard, document, 1, 1)
 	f.recorded(document, 1)
 	check("begun anew", 1)

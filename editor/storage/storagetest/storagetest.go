@@ -60,6 +60,8 @@ func Run(t *testing.T, data func(t *testing.T) Open) {
 		"RecordsAreListedByName":                         testList,
 		"ADocumentIsInTheCatalogueWithItsFirstOperation": testFirstOperation,
 		"ADeletedDocumentIsRestoredOrPurged":             testDeletion,
+		"APurgedDocumentStaysAway":                       testPurge,
+		"TheRetentionForgetsPurgedDocuments":             testPurgedLongAgo,
 		"TheHistoryIsReplayedFromBases":                  testHistory,
 		"VersionsAreNamed":                               testVersions,
 		"TheRetentionDropsOnlyWhatSnapshotsContain":      testRetention,
@@ -598,11 +600,108 @@ func testDeletion(f *fixture) {
 	if versions, err := catalog.Versions(ctx, document, 0, 10); err != nil || len(versions) != 0 {
 		f.Errorf("a purged document's versions: %+v, %v", versions, err)
 	}
-	doc, err = shard.Load(ctx, document)
-	f.is(doc, err, 0, 0)
+	if _, err := shard.Load(ctx, document); !errors.Is(err, storage.ErrDeleted) {
+		f.Errorf("loading a purged document: %v", err)
+	}
 	if _, err := catalog.Restore(ctx, document); !errors.Is(err, storage.ErrNotFound) {
 		f.Errorf("restoring a purged document: %v", err)
 	}
+}
+
+// testPurge purges a document of which operations and snapshots are on their way, and creates it anew.
+func testPurge(f *fixture) {
+	f.start(Config{})
+	catalog, ctx := f.store.Catalog(), f.Context()
+	shard := f.own(document, 1, "a")
+	f.appendAll(shard, document, 1, 5)
+	f.recorded(document, 5)
+	var wait sync.WaitGroup
+	for seq := int64(6); seq <= 50; seq++ {
+		wait.Add(1)
+		shard.Append(entry(document, seq), func(error) { wait.Done() })
+	}
+	if _, err := catalog.Delete(ctx, document, 0, true); err != nil {
+		f.Fatalf("purge: %v", err)
+	}
+	wait.Wait()
+	f.appendAll(shard, document, 51, 55)
+	err := shard.WriteSnapshot(ctx, document, storage.Snapshot{Seq: 55, Time: epoch0, State: []byte("late")})
+	if !errors.Is(err, storage.ErrDeleted) {
+		f.Errorf("the snapshot of a purged document ended with %v", err)
+	}
+	gone := func(when string, shard storage.Shard) {
+		f.Helper()
+		if err := shard.(storage.Flusher).Flush(ctx, document); err != nil {
+			f.Errorf("%s: flush: %v", when, err)
+		}
+		_, loading := shard.Load(ctx, document)
+		_, getting := catalog.Get(ctx, document)
+		_, replaying := catalog.StateAt(ctx, document, 100)
+		_, again := catalog.Delete(ctx, document, 0, true)
+		if !errors.Is(loading, storage.ErrDeleted) || !errors.Is(getting, storage.ErrNotFound) ||
+			!errors.Is(replaying, storage.ErrNotFound) || !errors.Is(again, storage.ErrNotFound) {
+			f.Errorf("%s: load %v, get %v, replay %v, purge again %v", when, loading, getting, replaying, again)
+		}
+		for _, deleted := range []bool{false, true} {
+			if records, err := catalog.List(ctx, "acme", "", 10, deleted); err != nil || len(records) != 0 {
+				f.Errorf("%s: listed as deleted (%t): %v, %v", when, deleted, records, err)
+			}
+		}
+		if operations, err := catalog.Operations(ctx, document, 0, 10); err != nil || len(operations) != 0 {
+			f.Errorf("%s: %d operations are there, %v", when, len(operations), err)
+		}
+		if notices := f.pending(storage.ShardOf(document, shards), 10); len(notices) != 0 {
+			f.Errorf("%s: to be told of: %v", when, notices)
+		}
+	}
+	gone("purged", shard)
+	gone("at the next owner", f.own(document, 2, "b"))
+	f.restart(Config{})
+	catalog = f.store.Catalog()
+	shard = f.own(document, 3, "c")
+	gone("after a restart", shard)
+
+	created, err := catalog.Create(ctx, storage.Record{Document: document, Title: "anew"})
+	if err != nil || created.Version != 1 || created.LastSeq != 0 {
+		f.Fatalf("create anew: %+v, %v", created, err)
+	}
+	doc, err := shard.Load(ctx, document)
+	f.is(doc, err, 0, 0)
+	f.appendAll(shard, document, 1, 3)
+	f.recorded(document, 3)
+	doc, err = shard.Load(ctx, document)
+	f.is(doc, err, 0, 3)
+	if r, err := catalog.Get(ctx, document); err != nil || r.Title != "anew" || r.LastSeq != 3 {
+		f.Errorf("created anew: %+v, %v", r, err)
+	}
+	if _, err := catalog.Create(ctx, storage.Record{Document: document}); !errors.Is(err, storage.ErrExists) {
+		f.Errorf("creating it once more: %v", err)
+	}
+}
+
+func testPurgedLongAgo(f *fixture) {
+	now := epoch0
+	f.start(Config{History: storage.History{Retention: time.Hour}, Now: func() time.Time { return now }})
+	ctx := f.Context()
+	shard := f.own(document, 1, "a")
+	f.appendAll(shard, document, 1, 3)
+	f.recorded(document, 3)
+	if _, err := f.store.Catalog().Delete(ctx, document, 0, true); err != nil {
+		f.Fatalf("purge: %v", err)
+	}
+	now = now.Add(30 * time.Minute)
+	if err := f.store.Tidy(ctx); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := shard.Load(ctx, document); !errors.Is(err, storage.ErrDeleted) {
+		f.Errorf("within the retention a purged document is loaded with %v", err)
+	}
+	now = now.Add(time.Hour)
+	if err := f.store.Tidy(ctx); err != nil {
+		f.Fatal(err)
+	}
+	doc, err := shard.Load(ctx, document)
+	f.is(doc, err, 0, 0)
 }
 
 func testHistory(f *fixture) {

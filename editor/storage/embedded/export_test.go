@@ -1,0 +1,21 @@
+package embedded
+
+import (
+	"os"
+
+	"collab.dev/operator/editor/storage"
+)
+
+// OnDisk lets a store of the options open its file by a function.
+func OnDisk(options Options, open func(name string, flag int, mode os.FileMode) (*os.File, error)) Options {
+	options.openFile = open
+	return options
+}
+
+// Waiting is the number of items of a shard in the queue.
+func Waiting(opened storage.Shard) int {
+	s := opened.(*shard)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
+}
