@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 )
 
 const (
@@ -19,8 +20,10 @@ const (
 	releaseMethod = "/collab.dev.Peer/Release"
 	// maxFrame is the largest frame: a document's whole state must fit in.
 	maxFrame = 256 << 20
-	// window is how much of a stream may be under way.
-	window = 4 << 20
+	// window is how much of a stream may be under way: what a frame may have to wait for that goes first.
+	window = 1 << 20
+	// joins is the header of edges that put frames together.
+	joins = "collab-joins"
 )
 
 // Stream carries frames in both directions. One goroutine may send while another one receives.
@@ -82,6 +85,17 @@ func (s serverStream) Recv() (*Frame, error) {
 	return f, s.RecvMsg(f)
 }
 
+// Joins says whether the other end of a link puts frames together that come in parts. Within a process nothing is gained
+// by parts.
+func Joins(s Stream) bool {
+	server, ok := s.(serverStream)
+	if !ok {
+		return false
+	}
+	header, _ := metadata.FromIncomingContext(server.Context())
+	return len(header.Get(joins)) > 0
+}
+
 // Dialer reaches other pods.
 type Dialer struct {
 	// Credentials of the link; plain text if nil.
@@ -119,12 +133,13 @@ func (d Dialer) Open(ctx context.Context, address string) (Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, linkMethod)
+	calling := metadata.AppendToOutgoingContext(ctx, joins, "1")
+	stream, err := conn.NewStream(calling, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, linkMethod)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("peer %s: %w", address, err), conn.Close())
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	return clientStream{stream}, nil
+	return clientStream{stream, joiner{}}, nil
 }
 
 // Release asks a pod to give a shard up to the owner of a higher epoch. It returns when the pod has flushed it.
@@ -141,13 +156,19 @@ func (d Dialer) Release(ctx context.Context, address string, shard int32, epoch 
 	return nil
 }
 
-type clientStream struct{ grpc.ClientStream }
+type clientStream struct {
+	grpc.ClientStream
+	joiner joiner
+}
 
 func (s clientStream) Send(f *Frame) error { return s.SendMsg(f) }
 
 func (s clientStream) Recv() (*Frame, error) {
 	f := &Frame{}
-	return f, s.RecvMsg(f)
+	if err := s.RecvMsg(f); err != nil {
+		return nil, err
+	}
+	return s.joiner.join(f)
 }
 
 // Pipe returns the two ends of a link within the process. It ends with ctx.
