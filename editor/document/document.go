@@ -23,12 +23,24 @@ const (
 	retryAfter = 100 * time.Millisecond
 	// snapshotTimeout bounds one attempt to store a snapshot.
 	snapshotTimeout = 30 * time.Second
+	// snapshotPause is the time from a snapshot that could not be stored to the next attempt.
+	snapshotPause = 500 * time.Millisecond
 	// maxTail is how many snapshots may be overdue before operations wait for one: it bounds what an opening replays.
 	maxTail = 50
+	// maxOutage and maxOutageBytes are the same while the database is down or a snapshot is under way: a fail-over takes
+	// half a minute, which nobody is to notice.
+	maxOutage      = 10 * maxTail
+	maxOutageBytes = 32 << 20
+	// measureInterval is the time between two measurements of a document that is full.
+	measureInterval = time.Second
 )
 
-// ErrClosed says that the document was closed: its shard moved away, or nobody used it.
-var ErrClosed = errors.New("the document is closed")
+var (
+	// ErrClosed says that the document was closed: its shard moved away, or nobody used it.
+	ErrClosed = errors.New("the document is closed")
+	// ErrUnreadable says that the engine cannot make a document of what is stored.
+	ErrUnreadable = errors.New("what is stored of the document cannot be read")
+)
 
 // Reason says why an operation was refused for good.
 type Reason string
@@ -86,8 +98,10 @@ type Options struct {
 	Shard storage.Shard
 	// SnapshotEvery is after how many operations a snapshot is stored; 100 if it is 0.
 	SnapshotEvery int
-	// MaxBytes bounds the document: what its state and the operations since take when encoded. 0 is no bound.
+	// MaxBytes bounds the document when it is encoded: beyond it no content is taken, but deletions are. 0 is no bound.
 	MaxBytes int
+	// Snapshots, if it is there, has room for the snapshots that documents may be storing at a time.
+	Snapshots chan struct{}
 	// FanOut is with how many participants the store's feed tells them of updates instead of the owner, so that its
 	// work does not grow with theirs; 0 is never.
 	FanOut int
@@ -130,10 +144,14 @@ type Document struct {
 	// cannot be trusted.
 	hot, feedless, broken bool
 
-	// snapshot is the last operation that a stored snapshot contains, bytes about what the document takes when encoded.
+	// snapshot is the last operation that a stored snapshot contains, state the size of that, and bytes at most what the
+	// document takes when encoded, as it was measured at a time.
 	snapshot     int64
-	bytes        int
-	snapshotting bool
+	state, bytes int
+	measured     time.Time
+	// snapshotting says that a snapshot is under way, outage that the last one was not stored because the database is down,
+	// refused that it was not for another reason.
+	snapshotting, outage, refused bool
 }
 
 type operation struct {
@@ -148,36 +166,49 @@ type ack struct {
 	id uint64
 }
 
-// Open opens a document from what is stored.
-func Open(name string, stored storage.Document, opts Options) (*Document, error) {
+// Open opens a document from what is stored. It fails with ErrUnreadable.
+func Open(name string, stored storage.Document, opts Options) (d *Document, err error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	if opts.SnapshotEvery == 0 {
 		opts.SnapshotEvery = 100
 	}
-	d := &Document{
+	d = &Document{
 		name: name, opts: opts, engine: crdt.NewDoc(crdt.Options{GUID: name}),
 		sinks: map[*Attachment]struct{}{}, seq: stored.LastSeq(), used: opts.Now(),
 	}
 	d.apply = d.engine.Apply
-	if s := stored.Snapshot; s != nil {
-		if err := d.engine.ApplyUpdate(s.State, nil); err != nil {
-			return nil, fmt.Errorf("the snapshot of %q at operation %d: %w", name, s.Seq, err)
+	if err := d.replay(stored); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	d.background, d.cancel = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// replay applies what is stored. It fails over a fault of the engine, too.
+func (d *Document) replay(stored storage.Document) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the document engine failed over %q: %v\n%s", d.name, fault, debug.Stack())
 		}
-		d.clock, d.snapshot, d.bytes = s.Time, s.Seq, len(s.State)
+	}()
+	if s := stored.Snapshot; s != nil {
+		if _, err := d.apply(s.State, nil); err != nil {
+			return fmt.Errorf("the snapshot of %q at operation %d: %w", d.name, s.Seq, err)
+		}
+		d.clock, d.snapshot, d.state, d.bytes = s.Time, s.Seq, len(s.State), len(s.State)
 	}
 	for _, e := range stored.Tail {
-		if err := d.engine.ApplyUpdate(e.Update, nil); err != nil {
-			return nil, fmt.Errorf("operation %d of %q: %w", e.Seq, name, err)
+		if _, err := d.apply(e.Update, nil); err != nil {
+			return fmt.Errorf("operation %d of %q: %w", e.Seq, d.name, err)
 		}
 		d.bytes += len(e.Update)
 		if e.Time.After(d.clock) {
 			d.clock = e.Time
 		}
 	}
-	d.background, d.cancel = context.WithCancel(context.Background())
-	return d, nil
+	return nil
 }
 
 // Attachment is one participant's hold on a document.
@@ -227,14 +258,20 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 		a.sink.Ack(id)
 		return
 	}
-	if d.opts.MaxBytes > 0 && d.bytes+len(update) > d.opts.MaxBytes {
-		a.sink.Rejected(id, TooLarge)
-		return
-	}
 	start := d.opts.Now()
-	changed, err := d.integrate(update)
-	if err != nil {
+	fits, changed := false, false
+	err := d.guard("an update, which is refused", func() (err error) {
+		if fits, err = d.fits(update); err == nil && fits {
+			changed, err = d.apply(update, nil)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
 		a.sink.Rejected(id, Malformed)
+		return
+	case !fits:
+		a.sink.Rejected(id, TooLarge)
 		return
 	}
 	d.used = start
@@ -263,28 +300,85 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 		acks:  []ack{{a, id}},
 	}
 	d.queue = append(d.queue, op)
-	if d.timer != nil || d.seq-d.snapshot > int64(maxTail*d.opts.SnapshotEvery) {
+	if d.timer != nil || d.overdue(d.seq) {
 		d.later(op)
 		return
 	}
 	d.append(op)
 }
 
-// integrate applies an update. A fault of the engine costs the update and no more: nobody knows what it left behind, so that
-// the document is loaded again from what is stored.
-func (d *Document) integrate(update []byte) (changed bool, err error) {
+// errFault is what guard makes of a fault of the engine.
+var errFault = errors.New("the document engine failed")
+
+// guard runs something over the engine. A fault of the engine costs that and no more: nobody knows what it left behind, so
+// that the document is loaded again from what is stored.
+func (d *Document) guard(what string, do func() error) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the document engine failed: %v", fault)
-			d.opts.Logger.Error("The document engine failed over an update, which is refused; loading the document again",
-				"document", d.name, "fault", fault, "bytes", len(update), "stack", string(debug.Stack()))
-			d.broken = true
-			if d.opts.Broken != nil {
-				d.opts.Broken()
-			}
+			err = fmt.Errorf("%w: %v", errFault, fault)
+			d.opts.Logger.Error("The document engine failed over "+what+"; loading the document again",
+				"document", d.name, "fault", fault, "stack", string(debug.Stack()))
+			d.reload()
 		}
 	}()
-	return d.apply(update, nil)
+	return do()
+}
+
+// reload takes nothing anymore and asks for the document to be closed and loaded again.
+func (d *Document) reload() {
+	d.broken = true
+	if d.opts.Broken != nil {
+		d.opts.Broken()
+	}
+}
+
+// fits says whether there is room for an update. There always is for one that brings no content, so that a full document
+// can be joined and made smaller.
+func (d *Document) fits(update []byte) (bool, error) {
+	if d.opts.MaxBytes == 0 || d.bytes+len(update) <= d.opts.MaxBytes {
+		return true, nil
+	}
+	news, err := d.news(update)
+	if err != nil || news == 0 {
+		return true, err
+	}
+	if now := d.opts.Now(); now.Sub(d.measured) >= measureInterval {
+		state, err := d.engine.EncodeStateAsUpdate(nil)
+		if err != nil {
+			return false, err
+		}
+		d.measured, d.bytes = now, len(state)
+	}
+	return d.bytes+news <= d.opts.MaxBytes, nil
+}
+
+// news is how many bytes of an update are content that the document lacks. Deletions are none. But those of content that is
+// not there have to be kept, so that more deletions do count while some are.
+func (d *Document) news(update []byte) (int, error) {
+	meta, err := crdt.ParseUpdateMeta(update)
+	if err != nil {
+		return 0, err
+	}
+	lacks, known := false, d.engine.StateVector()
+	for client, to := range meta.To {
+		lacks = lacks || to > known[client]
+	}
+	if !lacks {
+		if !d.engine.HasPending() {
+			return 0, nil
+		}
+		has, err := d.engine.Snapshot().ContainsUpdate(update)
+		if err != nil || has {
+			return 0, err
+		}
+		return len(update), nil
+	}
+	missing, err := crdt.DiffUpdate(update, known.Encode())
+	if err != nil {
+		return 0, err
+	}
+	deletions, err := crdt.DiffUpdate(update, meta.To.Encode())
+	return len(missing) - len(deletions), err
 }
 
 // Check says whether the document has all of an update, which is not integrated: the sink's Ack is called with id when
@@ -296,8 +390,13 @@ func (a *Attachment) Check(id uint64, update []byte) {
 	if !d.attached(a) {
 		return
 	}
-	has, err := d.engine.Snapshot().ContainsUpdate(update)
+	has := false
+	err := d.guard("a question about an update", func() (err error) {
+		has, err = d.engine.Snapshot().ContainsUpdate(update)
+		return err
+	})
 	switch n := len(d.queue); {
+	case errors.Is(err, errFault):
 	case err != nil:
 		a.sink.Rejected(id, Malformed)
 	case !has:
@@ -353,14 +452,19 @@ func (a *Attachment) Sync(ref uint64, stateVector []byte) error {
 		return nil
 	}
 	start := d.opts.Now()
-	update, err := d.engine.EncodeStateAsUpdate(stateVector)
-	if err != nil {
+	content := Content{Awareness: protocol.EncodeAwareness(d.presence.Present(nil))}
+	err := d.guard("somebody's question for what is new", func() (err error) {
+		content.StateVector = d.engine.EncodeStateVector()
+		content.Update, err = d.engine.EncodeStateAsUpdate(stateVector)
+		return err
+	})
+	switch {
+	case errors.Is(err, errFault):
+		return nil // It is asked again when the document is open again.
+	case err != nil:
 		return fmt.Errorf("state vector: %w", err)
 	}
-	a.sink.Content(ref, Content{
-		Update: update, StateVector: d.engine.EncodeStateVector(),
-		Awareness: protocol.EncodeAwareness(d.presence.Present(nil)),
-	})
+	a.sink.Content(ref, content)
 	d.opts.Metrics.joined(d.opts.Now().Sub(start))
 	return nil
 }
@@ -452,23 +556,35 @@ func (d *Document) CloseIfIdle() bool {
 	return d.closed
 }
 
-// Close ends the document and tells all sinks. Operations on their way to the stores are acknowledged to nobody: who
-// sent them sends them again to the next owner.
+// Stop ends the document's work: it takes nothing anymore, and returns when it writes nothing anymore but the operations
+// that are on their way to the stores. These are acknowledged to nobody: who sent them sends them again to the next owner.
+// The sinks are told by Close.
+func (d *Document) Stop() {
+	d.mu.Lock()
+	d.stop()
+	d.mu.Unlock()
+	d.wait.Wait()
+}
+
+// Close stops the document and tells all sinks.
 func (d *Document) Close() {
 	d.mu.Lock()
-	if !d.closed {
-		d.closed = true
-		if d.timer != nil {
-			d.timer.Stop()
-		}
-		for a := range d.sinks {
-			a.sink.Closed()
-		}
-		clear(d.sinks)
+	d.stop()
+	for a := range d.sinks {
+		a.sink.Closed()
 	}
+	clear(d.sinks)
 	d.mu.Unlock()
-	d.cancel()
 	d.wait.Wait()
+}
+
+// stop refuses all that comes. The caller holds mu.
+func (d *Document) stop() {
+	d.closed = true
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.cancel()
 }
 
 func (d *Document) attached(a *Attachment) bool {
@@ -572,7 +688,7 @@ func (d *Document) again() {
 	ops := d.retry
 	d.retry = nil
 	for i, op := range ops {
-		if op.entry.Seq-d.snapshot > int64(maxTail*d.opts.SnapshotEvery) {
+		if d.overdue(op.entry.Seq) {
 			d.takeSnapshot()
 			d.retry = append(d.retry, ops[i:]...)
 			d.timer = time.AfterFunc(retryAfter, d.again)
@@ -582,34 +698,90 @@ func (d *Document) again() {
 	}
 }
 
+// overdue says whether an operation has to wait for a snapshot. While the database is down it does not for long, and while
+// it is not known yet why a snapshot is late: only what is refused otherwise is likely to be refused for good.
+func (d *Document) overdue(seq int64) bool {
+	late, every := seq-d.snapshot, int64(d.opts.SnapshotEvery)
+	switch {
+	case late <= maxTail*every:
+		return false
+	case d.refused, !d.snapshotting && !d.outage:
+		return true
+	}
+	return late > maxOutage*every || d.bytes-d.state > maxOutageBytes
+}
+
 // takeSnapshot begins to store the state up to the last stored operation. The state may contain later ones too: it is
 // then ahead of its number, which does no harm, because operations may be applied twice.
 func (d *Document) takeSnapshot() {
-	seq := d.lastStored()
-	if d.snapshotting || d.closed || d.broken || seq <= d.snapshot {
-		return
-	}
-	state, err := d.engine.EncodeStateAsUpdate(nil)
-	if err != nil {
-		d.opts.Logger.Error("The document cannot be encoded", "document", d.name, "error", err)
+	if d.snapshotting || d.closed || d.broken || d.lastStored() <= d.snapshot {
 		return
 	}
 	d.snapshotting = true
-	snapshot, before := storage.Snapshot{Seq: seq, Time: d.clock, State: state}, d.bytes
 	d.wait.Go(func() {
-		ctx, cancel := context.WithTimeout(d.background, snapshotTimeout)
-		defer cancel()
-		err := d.opts.Shard.WriteSnapshot(ctx, d.name, snapshot)
+		stored := d.storeSnapshot()
+		if !stored {
+			pause(d.background, snapshotPause)
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.snapshotting = false
-		if err == nil {
-			d.bytes += len(state) - before
-			d.snapshot = seq
-			d.opts.Metrics.snapshot(len(state))
-		} else if !d.closed && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrClosed) {
-			d.opts.Logger.Warn("The snapshot was not stored; the next operations will try again",
-				"document", d.name, "error", err)
-		}
 	})
+}
+
+// storeSnapshot stores the state in its turn, and says whether it is stored. Nothing is encoded before that.
+func (d *Document) storeSnapshot() bool {
+	if d.opts.Snapshots != nil {
+		select {
+		case d.opts.Snapshots <- struct{}{}:
+			defer func() { <-d.opts.Snapshots }()
+		case <-d.background.Done():
+			return false
+		}
+	}
+	snapshot, before, err := d.encode()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(d.background, snapshotTimeout)
+		defer cancel()
+		err = d.opts.Shard.WriteSnapshot(ctx, d.name, snapshot)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.outage = errors.Is(err, storage.ErrUnavailable)
+	d.refused = err != nil && !d.outage
+	switch {
+	case err == nil:
+		size := len(snapshot.State)
+		d.bytes += size - before
+		d.snapshot, d.state = snapshot.Seq, size
+		d.opts.Metrics.snapshot(size)
+	case d.closed, errors.Is(err, storage.ErrFenced), errors.Is(err, storage.ErrClosed), errors.Is(err, errFault):
+	case errors.Is(err, storage.ErrDeleted):
+		d.reload()
+	default:
+		d.opts.Logger.Warn("The snapshot was not stored; the next operations will try again",
+			"document", d.name, "error", err)
+	}
+	return err == nil
+}
+
+// encode makes a snapshot, and tells what the document was thought to take.
+func (d *Document) encode() (snapshot storage.Snapshot, before int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	snapshot = storage.Snapshot{Seq: d.lastStored(), Time: d.clock}
+	err = d.guard("its snapshot", func() (err error) {
+		snapshot.State, err = d.engine.EncodeStateAsUpdate(nil)
+		return err
+	})
+	return snapshot, d.bytes, err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -3,6 +3,7 @@ package document
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ type gate struct {
 	entries []storage.Entry
 
 	snapshots []storage.Snapshot
-	refuse    error // What WriteSnapshot returns.
+	refuse    error         // What WriteSnapshot returns.
+	hang      chan struct{} // What it waits for, if it is there.
 }
 
 func (g *gate) Append(e storage.Entry, done func(error)) {
@@ -50,7 +52,14 @@ func (g *gate) appends() int {
 }
 
 func (*gate) Load(context.Context, string) (storage.Document, error) { return storage.Document{}, nil }
-func (g *gate) WriteSnapshot(_ context.Context, _ string, s storage.Snapshot) error {
+func (g *gate) WriteSnapshot(ctx context.Context, _ string, s storage.Snapshot) error {
+	if g.hang != nil {
+		select {
+		case <-g.hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.snapshots = append(g.snapshots, s)
@@ -434,5 +443,182 @@ func TestManyParticipantsFollowTheFeed(t *testing.T) {
 	attachment.Update(4, Author{}, newTypist(2).insert(t, "v"), true)
 	if third.updates != 2 {
 		t.Fatal("who has left the feed is not told of updates")
+	}
+}
+
+func TestAFailOverOfTheDatabaseIsNotNoticed(t *testing.T) {
+	const second = 50 // Operations, and snapshots ten times as often as with ten times the operations.
+	for name, hang := range map[string]bool{"refused": false, "silent": true} {
+		t.Run(name, func(t *testing.T) {
+			g := &gate{refuse: fmt.Errorf("snapshot: %w", storage.ErrUnavailable)}
+			if hang {
+				g.hang = make(chan struct{})
+			}
+			d, from, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 10 })
+			p := newTypist(1)
+			id := uint64(0)
+			for range 40 { // Patroni takes 20 to 30 seconds.
+				for range second {
+					id++
+					a.Update(id, Author{}, p.insert(t, "x"), false)
+				}
+				g.answer(nil)
+				if uint64(from.acks) != id {
+					t.Fatalf("after %d operations %d are acknowledged", id, from.acks)
+				}
+			}
+			g.mu.Lock()
+			g.refuse = nil
+			g.mu.Unlock()
+			if hang {
+				close(g.hang)
+			}
+			await(t, "a snapshot of all", func() bool {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				d.takeSnapshot()
+				return d.snapshot == int64(id)
+			})
+		})
+	}
+}
+
+func TestWhatAnOpeningReplaysIsBoundedHoweverLongTheDatabaseIsDown(t *testing.T) {
+	g := &gate{refuse: storage.ErrUnavailable}
+	_, from, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 1 })
+	p := newTypist(1)
+	for i := range maxOutage + 10 {
+		a.Update(uint64(i), Author{}, p.insert(t, "x"), false)
+		g.answer(nil)
+	}
+	if g.appends() != maxOutage || from.acks != maxOutage {
+		t.Errorf("%d appended, %d acknowledged", g.appends(), from.acks)
+	}
+	g = &gate{refuse: storage.ErrUnavailable}
+	d, from, _, a := open(t, g, func(o *Options) { o.SnapshotEvery = 1 })
+	d.bytes = maxOutageBytes // As if the operations since the last snapshot were large.
+	for i := range maxTail + 10 {
+		a.Update(uint64(i), Author{}, p.insert(t, "x"), false)
+		g.answer(nil)
+	}
+	if n := from.acks; n != maxTail {
+		t.Errorf("%d operations of many bytes are acknowledged", n)
+	}
+}
+
+// state is all that somebody has.
+func (p *typist) state(t *testing.T) []byte {
+	t.Helper()
+	state, err := p.doc.EncodeStateAsUpdate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func TestAFullDocumentCanBeJoinedAndMadeSmaller(t *testing.T) {
+	g := &gate{}
+	now := time.Unix(1, 0)
+	_, from, other, a := open(t, g, func(o *Options) {
+		o.MaxBytes = 10_000
+		o.Now = func() time.Time { return now }
+	})
+	id := uint64(0)
+	send := func(update []byte) Reason {
+		id++
+		from.rejected = ""
+		now = now.Add(measureInterval)
+		a.Update(id, Author{}, update, false)
+		return from.rejected
+	}
+	p := newTypist(1)
+	text := p.doc.Text("text")
+	if why := send(p.insert(t, strings.Repeat("x", 9_900))); why != "" {
+		t.Fatalf("what fits is %q", why)
+	}
+	// Somebody who was here before joins, with nothing new or with what was deleted offline.
+	joiner := newTypist(2)
+	if err := joiner.doc.ApplyUpdate(p.state(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	if why := send(joiner.state(t)); why != "" {
+		t.Errorf("a joiner that has nothing new is %q", why)
+	}
+	for range 50 {
+		if err := joiner.doc.Text("text").Delete(10, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if why := send(joiner.state(t)); why != "" || other.updates != 2 {
+		t.Errorf("a joiner that has deleted something is %q; the others were told of %d updates", why, other.updates)
+	}
+	stranger := newTypist(3)
+	if why := send(stranger.insert(t, strings.Repeat("z", 500))); why != TooLarge {
+		t.Errorf("too much is %q", why)
+	}
+	// What is deleted makes room.
+	if err := text.Delete(0, 5_000); err != nil {
+		t.Fatal(err)
+	}
+	if why := send(p.last); why != "" {
+		t.Errorf("a deletion is %q", why)
+	}
+	if why := send(stranger.state(t)); why != "" {
+		t.Errorf("what fits again is %q", why)
+	}
+	if why := send([]byte("no update, " + strings.Repeat("but large", 2_000))); why != Malformed {
+		t.Errorf("a large malformed update is %q", why)
+	}
+	// Deletions of what is not there have to be kept.
+	hoard := newTypist(4)
+	hoard.insert(t, strings.Repeat("a", 20_000))
+	from.acks = 0
+	for i := range 6_000 {
+		if err := hoard.doc.Text("text").Delete(i, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deletions, err := crdt.DiffUpdate(hoard.state(t), hoard.doc.EncodeStateVector())
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(deletions)
+	if err := hoard.doc.Text("text").Delete(7_000, 1); err != nil {
+		t.Fatal(err)
+	}
+	if why := send(hoard.last); why != TooLarge {
+		t.Errorf("ever more deletions of what is not there are %q", why)
+	}
+}
+
+func TestTimestampsRiseAtANewOwnerWhoseClockIsBehind(t *testing.T) {
+	p := newTypist(1)
+	ahead := time.Unix(1000, 0).UTC()
+	for name, stored := range map[string]storage.Document{
+		"a snapshot":   {Snapshot: &storage.Snapshot{Seq: 7, Time: ahead, State: p.insert(t, "x")}},
+		"an operation": {Tail: []storage.Entry{{Seq: 7, Time: ahead, Update: p.last}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &gate{}
+			d, err := Open("acme/a", stored, Options{
+				Shard: g, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(1, 0) },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(d.Close)
+			a, err := d.Attach(&record{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := ahead
+			for i := range 3 {
+				a.Update(uint64(i), Author{}, newTypist(uint64(i+2)).insert(t, "y"), false)
+				if e := g.entries[i]; !e.Time.After(last) || e.Seq != int64(8+i) {
+					t.Fatalf("operation %d at %v follows one at %v", e.Seq, e.Time, last)
+				}
+				last = g.entries[i].Time
+			}
+		})
 	}
 }
