@@ -17,6 +17,7 @@ import (
 	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/crdt/lib0"
+	"collab.dev/operator/editor/edge"
 	"collab.dev/operator/editor/protocol"
 	"collab.dev/operator/editor/rest/render"
 	"collab.dev/operator/editor/rest/textdiff"
@@ -210,11 +211,12 @@ func (a *API) state(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, ownerTimeout)
 	defer cancel()
 	state, err := session.State(ctx)
-	if err != nil || !protocol.IsEmptyUpdate(state) {
-		return state, err
+	if errors.Is(err, edge.ErrDeleted) || err == nil && protocol.IsEmptyUpdate(state) {
+		// To read what nobody has written or created, or what was purged, is a mistake.
+		if _, missing := a.opts.Catalog.Get(ctx, name); missing != nil {
+			return nil, missing
+		}
 	}
-	// To read what nobody has written or created is a mistake.
-	_, err = a.opts.Catalog.Get(ctx, name)
 	return state, err
 }
 
