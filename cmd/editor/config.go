@@ -48,6 +48,9 @@ type config struct {
 	permissionTTL                                              time.Duration
 }
 
+// maxDocumentBytes is what the links between pods carry.
+const maxDocumentBytes = 200 << 20
+
 var durabilities = []string{"Redis", "RedisReplicated", "Postgres"}
 
 // parse reads the configuration. Its error names everything that is wrong, one sentence a line.
@@ -124,7 +127,7 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	f.IntVar(&c.snapshotEvery, "snapshot-every", 100, "operations of a document between two snapshots")
 	f.IntVar(&c.fanOut, "fan-out", 16,
 		"with how many pods with readers of a document its changes go through Redis instead of from its owner; 0 for never")
-	f.IntVar(&c.maxDocumentBytes, "max-document-bytes", 64<<20, "bound of a document, encoded; 0 for none")
+	f.IntVar(&c.maxDocumentBytes, "max-document-bytes", 64<<20, "bound of a document, encoded")
 	f.IntVar(&c.documentMemory, "document-memory", 0,
 		"bytes that open documents may take before unattended ones are closed; 0 takes half of GOMEMLIMIT")
 	f.DurationVar(&c.historyRetention, "history-retention", 90*24*time.Hour, "how long operations are kept for the history")
@@ -151,8 +154,9 @@ func parse(args []string, getenv func(string) string) (config, error) {
 	check(c.shards >= 16 && c.shards <= 1024 && c.shards&(c.shards-1) == 0,
 		"--shards must be a power of two from 16 to 1024, not %d.", c.shards)
 	check(c.snapshotEvery > 0, "--snapshot-every must be above 0, not %d.", c.snapshotEvery)
-	check(c.maxDocumentBytes >= 0 && c.documentMemory >= 0 && c.fanOut >= 0,
-		"--fan-out, --max-document-bytes and --document-memory must not be below 0.")
+	check(c.documentMemory >= 0 && c.fanOut >= 0, "--fan-out and --document-memory must not be below 0.")
+	check(c.maxDocumentBytes > 0 && c.maxDocumentBytes <= maxDocumentBytes,
+		"--max-document-bytes must be above 0 and at most %d, not %d.", maxDocumentBytes, c.maxDocumentBytes)
 	check(min(c.operationsPerSecond, c.operationBurst, c.userConnections, c.orgConnections, c.podConnections) > 0,
 		"--operations-per-second, --operation-burst and --connections-per-… must be above 0.")
 	check(c.authenticates() || c.authIssuer+c.authAudience+c.authPermissionURL+c.authSessionKeyFile == "",

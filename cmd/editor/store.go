@@ -22,9 +22,13 @@ import (
 )
 
 const (
-	connectTimeout = 3 * time.Second
-	migrateTimeout = time.Minute
-	maxBackoff     = 5 * time.Second
+	// postgresConnections bounds the connections to PostgreSQL, which serves many editors: enough for one drain, three
+	// documents that are loaded, two snapshots, and the catalogue. They are closed when they are idle.
+	postgresConnections = 8
+	postgresIdle        = time.Minute
+	connectTimeout      = 3 * time.Second
+	migrateTimeout      = time.Minute
+	maxBackoff          = 5 * time.Second
 )
 
 // stores keep documents, and know which there are and of which changes the application was told.
@@ -106,6 +110,10 @@ func openPostgres(ctx context.Context, c config) (*pgxpool.Pool, error) {
 	}
 	durable.Configure(config)
 	config.ConnConfig.ConnectTimeout = connectTimeout
+	if !strings.Contains(c.postgresURL, "pool_max_conns=") {
+		config.MaxConns = postgresConnections
+	}
+	config.MaxConnIdleTime = postgresIdle
 	if c.postgresPasswordFile != "" {
 		// The file is read for every connection, so that a changed password needs no restart.
 		config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {

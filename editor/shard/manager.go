@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,16 @@ const (
 	minBackoff     = 50 * time.Millisecond
 	maxBackoff     = 2 * time.Second
 	parallelOpens  = 16
+	// parallelLoads and parallelSnapshots bound the documents that are loaded and stored at a time: what they hold in
+	// memory, and which of the database's connections they take.
+	parallelLoads     = 3
+	parallelSnapshots = 2
+	// unreadablePause is how long a document stays refused that cannot be read, and faultPause one over which the engine
+	// failed while it was open.
+	unreadablePause = time.Minute
+	faultPause      = time.Second
+	// steady is how long a shard is served before its loss counts as the first one.
+	steady = time.Minute
 )
 
 // Options are what a Manager needs.
@@ -58,8 +69,8 @@ type Options struct {
 
 // Manager serves this pod's shards. It is safe for concurrent use.
 type Manager struct {
-	opts  Options
-	opens chan struct{}
+	opts                    Options
+	opens, loads, snapshots chan struct{} // Turns, of which there are so many as each has room for.
 	// opened has a value when a document was opened since the last look at the memory.
 	opened chan struct{}
 	wait   sync.WaitGroup
@@ -86,11 +97,12 @@ type owned struct {
 	feedless, closed bool
 }
 
-// opening is a document that is open or being opened.
+// opening is a document that is open or being opened, or is refused with err until a time.
 type opening struct {
 	ready    chan struct{}
 	document *document.Document
 	err      error
+	until    time.Time
 }
 
 // NewManager returns a manager that owns nothing yet.
@@ -99,7 +111,8 @@ func NewManager(opts Options) *Manager {
 		opts.IdleAfter = time.Minute
 	}
 	return &Manager{
-		opts: opts, opens: make(chan struct{}, parallelOpens), opened: make(chan struct{}, 1),
+		opts: opts, opens: make(chan struct{}, parallelOpens), loads: make(chan struct{}, parallelLoads),
+		snapshots: make(chan struct{}, parallelSnapshots), opened: make(chan struct{}, 1),
 		shards: map[int32]*owned{}, floor: map[int32]int64{},
 	}
 }
@@ -195,29 +208,53 @@ func (m *Manager) follow(ctx context.Context, current *Map) {
 			delete(m.shards, a.Shard)
 			continue
 		}
-		own, cancel := context.WithCancel(ctx)
-		o := &owned{
-			assignment: a, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{}),
-			documents: map[string]*opening{},
-		}
-		m.shards[a.Shard] = o
 		previous := ""
 		if p, ok := current.members[a.PreviousOwner]; ok && p.Name != m.opts.Name {
 			previous = p.Address
 		}
-		m.wait.Go(func() {
-			defer close(o.done)
-			defer cancel()
-			if before != nil {
-				<-before.done
-			}
-			m.own(own, o, previous)
-		})
+		m.take(ctx, a, before, previous, minBackoff)
 	}
 }
 
-// own takes a shard over, serves it until ctx ends or somebody else has it, and closes it.
-func (m *Manager) own(ctx context.Context, o *owned, previous string) {
+// take makes the shard this pod's, after what was before. If the shard is lost although nobody has cancelled it, it is
+// taken again after a time: PostgreSQL may have been restored from a backup that does not know of this opening. The caller
+// holds mu.
+func (m *Manager) take(
+	ctx context.Context, a v1alpha1.ShardAssignment, before *owned, previous string, backoff time.Duration,
+) {
+	own, cancel := context.WithCancel(ctx)
+	o := &owned{
+		assignment: a, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{}),
+		documents: map[string]*opening{},
+	}
+	m.shards[a.Shard] = o
+	m.wait.Go(func() {
+		defer cancel()
+		if before != nil {
+			<-before.done
+		}
+		start := time.Now()
+		left := m.own(own, o, previous)
+		close(o.done)
+		if time.Since(start) > steady {
+			backoff = minBackoff
+		}
+		m.wait.Go(func() { m.forward(left, a.Shard) })
+		select {
+		case <-time.After(backoff):
+		case <-own.Done():
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if own.Err() == nil {
+			m.take(ctx, a, nil, "", min(2*backoff, maxBackoff))
+		}
+	})
+}
+
+// own takes a shard over, serves it until ctx ends or somebody else has it, and closes it. It returns the operations that
+// were acknowledged here and that the stores may have lost since.
+func (m *Manager) own(ctx context.Context, o *owned, previous string) (left []storage.Entry) {
 	log := m.opts.Logger.With("shard", o.assignment.Shard, "epoch", o.assignment.Epoch)
 	start := time.Now()
 	if previous != "" {
@@ -231,7 +268,7 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	shard, err := m.open(ctx, o.assignment, log)
 	if err != nil {
 		o.close()
-		return
+		return nil
 	}
 	if f, ok := shard.(storage.Finder); ok {
 		f.OnOutdated(func(name string) { m.wait.Go(func() { o.reload(name) }) })
@@ -251,7 +288,7 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	select {
 	case <-ctx.Done():
 	case <-shard.Fenced():
-		log.Info("The shard belongs to a newer owner; dropping it")
+		log.Info("The shard belongs to a newer owner, or the database does not know of this one; dropping it")
 	}
 	o.close()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -264,25 +301,10 @@ func (m *Manager) own(ctx context.Context, o *owned, previous string) {
 	default:
 		log.Warn("The shard was closed before everything was flushed; the next owner reads it from the log", "error", err)
 	}
-	if leaver, ok := shard.(storage.Leaver); ok && m.opts.Forward != nil {
-		m.forward(closing, leaver.Unflushed(), log)
+	if leaver, ok := shard.(storage.Leaver); ok {
+		return leaver.Unflushed()
 	}
-}
-
-// forward brings operations that were acknowledged here, and that the stores may have lost since, to the shard's new
-// owner.
-func (m *Manager) forward(ctx context.Context, left []storage.Entry, log *slog.Logger) {
-	for i, e := range left {
-		if err := m.opts.Forward(ctx, e.Document, e.User, e.Update); err != nil {
-			log.Error("The new owner was not told of acknowledged operations; it has them if the log has them",
-				"operations", len(left)-i, "document", e.Document, "error", err)
-			return
-		}
-		m.opts.Metrics.forwardedOne()
-	}
-	if len(left) > 0 {
-		log.Info("The new owner has the operations that were acknowledged here", "operations", len(left))
-	}
+	return nil
 }
 
 // open opens the shard in the stores, as often as it takes. It gives up when the shard belongs to somebody else.
@@ -330,6 +352,61 @@ func (o *owned) reload(name string) {
 	}
 }
 
+// broken closes a document over which the engine failed, and lets some time go by before it is loaded again: it may fail
+// again at once.
+func (o *owned) broken(name string) {
+	o.reload(name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.documents[name] == nil {
+		o.refuse(name, document.ErrUnreadable, faultPause)
+	}
+}
+
+// refuse refuses a document for a time. The caller holds mu.
+func (o *owned) refuse(name string, err error, d time.Duration) {
+	refused := &opening{ready: make(chan struct{}), err: err, until: time.Now().Add(d)}
+	close(refused.ready)
+	o.documents[name] = refused
+}
+
+// evict closes a document for everybody when the stores have all of it, so that it is opened as it is stored then: whoever
+// needs it waits until then. done is called before those who have it open are told. What is not stored within ctx is left
+// to the shard.
+func (o *owned) evict(ctx context.Context, name string, done func()) error {
+	o.mu.Lock()
+	d, waiting := o.documents[name], &opening{ready: make(chan struct{}), err: document.ErrClosed}
+	if d == nil || o.closed {
+		o.mu.Unlock()
+		return errNotServed
+	}
+	o.documents[name] = waiting
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.documents[name] == waiting {
+			delete(o.documents, name)
+		}
+		o.unload(name)
+		close(waiting.ready)
+	}()
+	<-d.ready
+	if d.document == nil {
+		done()
+		return nil
+	}
+	d.document.Stop()
+	defer d.document.Close()
+	if f, ok := o.shard.(storage.Flusher); ok {
+		if err := f.Flush(ctx, name); err != nil {
+			return err
+		}
+	}
+	done()
+	return nil
+}
+
 // feed tells the documents whether the store's feed works.
 func (o *owned) feed(works bool) {
 	o.mu.Lock()
@@ -349,7 +426,6 @@ func (o *owned) close() {
 	documents := o.documents
 	o.documents = map[string]*opening{}
 	o.mu.Unlock()
-	o.cancel()
 	for _, d := range documents {
 		select {
 		case <-d.ready:
@@ -404,10 +480,10 @@ func (m *Manager) attach(
 			return ctx.Err()
 		}
 		d, err := m.document(ctx, o, name)
-		if err != nil {
-			return err
+		if err == nil {
+			err = attach(o, d)
 		}
-		if err := attach(o, d); !errors.Is(err, document.ErrClosed) {
+		if !errors.Is(err, document.ErrClosed) {
 			return err
 		}
 	}
@@ -421,7 +497,7 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 		return nil, errNotServed
 	}
 	d := o.documents[name]
-	if d != nil {
+	if d != nil && (d.until.IsZero() || time.Now().Before(d.until)) {
 		o.mu.Unlock()
 		select {
 		case <-d.ready:
@@ -438,16 +514,8 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 	// Others may wait for this document too, so that it does not depend on who asked first.
 	start := time.Now()
 	loading, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
-	stored, err := shard.Load(loading, name)
+	opened, err := m.load(loading, o, shard, name)
 	cancel()
-	var opened *document.Document
-	if err == nil {
-		opened, err = document.Open(name, stored, document.Options{
-			Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes, FanOut: m.opts.FanOut,
-			Changed: m.opts.Changed, Broken: func() { m.wait.Go(func() { o.reload(name) }) },
-			Metrics: m.opts.Metrics.documents(), Logger: m.opts.Logger,
-		})
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err == nil && o.closed {
@@ -460,6 +528,11 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 		if o.documents[name] == d {
 			delete(o.documents, name)
 		}
+		if errors.Is(err, document.ErrUnreadable) && !o.closed {
+			m.opts.Logger.Error("The document is refused: it cannot be read", "document", name, "for", unreadablePause,
+				"error", err)
+			o.refuse(name, document.ErrUnreadable, unreadablePause)
+		}
 	} else {
 		d.document = opened
 		opened.Feed(!o.feedless)
@@ -470,4 +543,25 @@ func (m *Manager) document(ctx context.Context, o *owned, name string) (*documen
 	}
 	close(d.ready)
 	return d.document, d.err
+}
+
+// load makes a document of what is stored.
+func (m *Manager) load(
+	ctx context.Context, o *owned, shard storage.Shard, name string,
+) (*document.Document, error) {
+	select {
+	case m.loads <- struct{}{}:
+		defer func() { <-m.loads }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for other documents to be loaded: %w", ctx.Err())
+	}
+	stored, err := shard.Load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return document.Open(name, stored, document.Options{
+		Shard: shard, SnapshotEvery: m.opts.SnapshotEvery, MaxBytes: m.opts.MaxDocumentBytes, Snapshots: m.snapshots,
+		FanOut: m.opts.FanOut, Changed: m.opts.Changed, Broken: func() { m.wait.Go(func() { o.broken(name) }) },
+		Metrics: m.opts.Metrics.documents(), Logger: m.opts.Logger,
+	})
 }

@@ -58,10 +58,11 @@ func (m *Manager) closeUnused(now time.Time) (short bool) {
 	for _, o := range m.shards {
 		o.mu.Lock()
 		for name, d := range o.documents {
-			select {
-			case <-d.ready:
+			switch {
+			case d.document != nil:
 				open = append(open, candidate{owned: o, name: name, document: d.document})
-			default:
+			case !d.until.IsZero() && now.After(d.until):
+				delete(o.documents, name)
 			}
 		}
 		o.mu.Unlock()
@@ -114,8 +115,13 @@ func (o *owned) forget(name string, d *document.Document) {
 	defer o.mu.Unlock()
 	if present := o.documents[name]; present != nil && present.document == d {
 		delete(o.documents, name)
-		if u, ok := o.shard.(storage.Unloader); ok {
-			u.Unload(name)
-		}
+		o.unload(name)
+	}
+}
+
+// unload lets the stores forget a document that was closed. The caller holds mu.
+func (o *owned) unload(name string) {
+	if u, ok := o.shard.(storage.Unloader); ok {
+		u.Unload(name)
 	}
 }

@@ -16,6 +16,7 @@ type Metrics struct {
 	bytes            prometheus.Gauge
 	evictions        prometheus.Counter
 	forwarded, fence prometheus.Counter
+	stalls           prometheus.Counter
 }
 
 // NewMetrics registers the metrics of a manager and of its documents.
@@ -47,8 +48,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		fence: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "collab_editor_fenced_shards_total", Help: "Shards that this pod lost by being fenced.",
 		}),
+		stalls: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "collab_editor_stalled_channels_total",
+			Help: "Documents that another pod had to attach to anew because too much waited for it.",
+		}),
 	}
-	registry.MustRegister(m.takeOver, m.load, m.loadErrors, m.bytes, m.evictions, m.forwarded, m.fence)
+	registry.MustRegister(m.takeOver, m.load, m.loadErrors, m.bytes, m.evictions, m.forwarded, m.fence, m.stalls)
 	return m
 }
 
@@ -88,8 +93,14 @@ func (m *Metrics) fenced() {
 	}
 }
 
-func (m *Metrics) forwardedOne() {
+func (m *Metrics) forward(operations int) {
 	if m != nil {
-		m.forwarded.Inc()
+		m.forwarded.Add(float64(operations))
+	}
+}
+
+func (m *Metrics) stalled() {
+	if m != nil {
+		m.stalls.Inc()
 	}
 }

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// edgeQueue is how much, in bytes, may wait for a slow edge before its link is cut.
-	edgeQueue = 128 << 20
+	// channelQueue and edgeQueue are how much, in bytes, may wait for a slow edge in one document and in all, answers to
+	// questions aside, before a document has to be attached anew.
+	channelQueue = 16 << 20
+	edgeQueue    = 128 << 20
 	// edgeSilence is how long an edge may be silent: it pings once a second.
 	edgeSilence = 6 * time.Second
 	// attachTimeout bounds how long an edge waits for a document; it asks again.
@@ -25,9 +27,11 @@ const (
 func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{
-		manager: m, out: peer.NewQueue(edgeQueue, (*peer.Frame).Size), cut: cancel, channels: map[uint32]*channel{},
+		manager: m, out: peer.NewFair(channelQueue, edgeQueue, peer.Joins(edge)), end: cancel,
+		channels: map[uint32]*channel{}, stalled: make(chan struct{}, 1),
+		answers: answers{under: map[uint32]*answer{}},
 	}
-	defer s.end()
+	defer s.close()
 	frames := make(chan *peer.Frame)
 	// The receiver ends with the stream: gRPC ends it when Serve returns, the pipe with its context.
 	go func() {
@@ -51,6 +55,9 @@ func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
 			if !ok || edge.Send(f) != nil {
 				return
 			}
+			if f.Kind == peer.ContentEnd && s.answers.sent(f.Channel) {
+				s.wait.Go(s.answer)
+			}
 		}
 	})
 	silence := time.NewTimer(edgeSilence)
@@ -60,6 +67,8 @@ func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
 		case f := <-frames:
 			silence.Reset(edgeSilence)
 			s.handle(ctx, f)
+		case <-s.stalled:
+			s.leaveStalled()
 		case <-silence.C:
 			return errors.New("the edge is silent")
 		case <-ctx.Done():
@@ -71,24 +80,30 @@ func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
 // session is one edge's link. Its mutex guards channels and is taken before any document's.
 type session struct {
 	manager *Manager
-	out     *peer.Queue[*peer.Frame]
-	cut     context.CancelFunc
+	out     *peer.Fair
+	end     context.CancelFunc
 	wait    sync.WaitGroup
+	answers answers
+	// stalled has a value when channels were cut that are still attached.
+	stalled chan struct{}
 
 	mu       sync.Mutex
 	channels map[uint32]*channel
+
+	cutting sync.Mutex // It is taken after any document's.
+	cut     []uint32
 }
 
 // channel is one document on the link; attachment is nil while it is being attached.
 type channel struct {
 	attachment *document.Attachment
 	cancel     context.CancelFunc
-	// reload closes the document. It is there when the attachment is.
-	reload func()
+	// evict closes the document as owned.evict does. It is there when the attachment is.
+	evict func(ctx context.Context, done func()) error
 }
 
-func (s *session) end() {
-	s.cut()
+func (s *session) close() {
+	s.end()
 	s.wait.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,10 +114,52 @@ func (s *session) end() {
 	}
 }
 
+// send never blocks. A channel in which too much waits is cut: the edge attaches to the document anew.
 func (s *session) send(f *peer.Frame) {
-	if !s.out.Push(f) {
-		s.cut()
+	if channel := s.out.Push(f); channel != 0 {
+		s.stall(channel)
 	}
+}
+
+// stall remembers that a channel was cut: a document may be locked, which cannot be left then.
+func (s *session) stall(channel uint32) {
+	s.cutting.Lock()
+	s.cut = append(s.cut, channel)
+	s.cutting.Unlock()
+	select {
+	case s.stalled <- struct{}{}:
+	default:
+	}
+}
+
+// leaveStalled leaves the documents whose channels were cut.
+func (s *session) leaveStalled() {
+	s.cutting.Lock()
+	cut := s.cut
+	s.cut = nil
+	s.cutting.Unlock()
+	for _, channel := range cut {
+		s.manager.opts.Metrics.stalled()
+		s.leave(channel)
+	}
+}
+
+// leave closes a channel.
+func (s *session) leave(number uint32) {
+	s.mu.Lock()
+	c := s.channels[number]
+	delete(s.channels, number)
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.cancel()
+	if c.attachment != nil {
+		c.attachment.Leave()
+	}
+	s.out.Drop(number)
+	s.answers.forget(number)
+	s.answer()
 }
 
 func (s *session) handle(ctx context.Context, f *peer.Frame) {
@@ -122,19 +179,11 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 		s.attach(ctx, f)
 	case c == nil:
 	case f.Kind == peer.Detach:
-		s.mu.Lock()
-		delete(s.channels, f.Channel)
-		attachment = c.attachment
-		s.mu.Unlock()
-		c.cancel()
-		if attachment != nil {
-			attachment.Leave()
-		}
+		s.leave(f.Channel)
 	case attachment != nil && f.Kind == peer.Following:
 		attachment.Following(f.ID == 1)
 	case attachment != nil && f.Kind == peer.Evict:
-		s.send(&peer.Frame{Kind: peer.Ack, Channel: f.Channel, ID: f.ID})
-		s.wait.Go(c.reload)
+		s.evict(ctx, c, f)
 	case attachment == nil || len(f.Parts) == 0:
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
@@ -149,8 +198,11 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 			s.manager.opts.Logger.Warn("An edge sent malformed presence", "error", err)
 		}
 	case f.Kind == peer.Sync:
-		if err := attachment.Sync(f.ID, f.Parts[0]); err != nil {
-			s.manager.opts.Logger.Warn("An edge sent a malformed state vector", "error", err)
+		if s.answers.ask(question{f.Channel, attachment, f.ID, f.Parts[0]}) {
+			s.answer()
+		} else {
+			s.out.Cut(f.Channel)
+			s.stall(f.Channel)
 		}
 	}
 }
@@ -170,7 +222,8 @@ func (s *session) attach(ctx context.Context, f *peer.Frame) {
 				return nil
 			}
 			attachment, err := d.Attach(sink{s, f.Channel})
-			c.attachment, c.reload = attachment, func() { o.reload(f.Text) }
+			c.attachment = attachment
+			c.evict = func(ctx context.Context, done func()) error { return o.evict(ctx, f.Text, done) }
 			return err
 		})
 		if err == nil {
@@ -185,10 +238,23 @@ func (s *session) attach(ctx context.Context, f *peer.Frame) {
 		switch {
 		case errors.Is(err, storage.ErrDeleted):
 			refused.Text = peer.Deleted
+		case errors.Is(err, document.ErrUnreadable): // That was logged once.
 		case !errors.Is(err, errNotServed) && ctx.Err() == nil:
 			s.manager.opts.Logger.Warn("The document cannot be opened", "document", f.Text, "error", err)
 		}
 		s.send(refused)
+	})
+}
+
+// evict closes a channel's document for everybody. If the stores do not take the rest of it in time, the edge asks again.
+func (s *session) evict(ctx context.Context, c *channel, f *peer.Frame) {
+	s.wait.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		err := c.evict(ctx, func() { s.send(&peer.Frame{Kind: peer.Ack, Channel: f.Channel, ID: f.ID}) })
+		if err != nil && !errors.Is(err, errNotServed) {
+			s.manager.opts.Logger.Warn("A document was closed before the stores had all of it", "error", err)
+		}
 	})
 }
 
@@ -224,6 +290,7 @@ func (k sink) Rejected(id uint64, why document.Reason) {
 }
 
 func (k sink) Content(ref uint64, content document.Content) {
+	k.session.answers.begin(k.channel, len(content.Update))
 	k.send(peer.Content, ref, content.Update)
 	k.send(peer.ContentEnd, ref, content.StateVector, content.Awareness)
 }
