@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// chunk is how much of a frame is sent before other channels have their turn.
+// chunk is how much a channel sends, in bytes, before others have their turn.
 const chunk = 256 << 10
 
 // Fair is the queue before a link: its channels take turns, a part of a large frame at a time, and what belongs to no
@@ -30,8 +30,8 @@ type lane struct {
 	channel uint32
 	frames  []*Frame
 	used    int
-	// sent is how much of the first frame's first part was sent.
-	sent int
+	// sent is how much of the first frame's first part was sent, turn how much was sent in this turn.
+	sent, turn int
 	// cut says that it takes nothing anymore, over that nobody has the channel.
 	cut, over bool
 }
@@ -168,30 +168,41 @@ func (q *Fair) next() *Frame {
 		return nil
 	}
 	l := q.turns[0]
-	q.turns = q.turns[1:]
 	f := l.frames[0]
 	if q.split && len(f.Parts) > 0 && len(f.Parts[0])-l.sent > chunk {
 		from := l.sent
 		l.sent += chunk
-		q.turns = append(q.turns, l)
+		q.took(l, chunk)
 		return &Frame{Kind: Part, Channel: l.channel, ID: uint64(len(f.Parts[0])), Parts: [][]byte{f.Parts[0][from:l.sent]}}
 	}
 	l.frames[0] = nil
 	l.frames = l.frames[1:]
 	q.count(l, f, -1)
+	q.took(l, f.Size()-l.sent)
+	if l.sent == 0 {
+		return f
+	}
+	last := *f
+	last.Parts = append([][]byte{f.Parts[0][l.sent:]}, f.Parts[1:]...)
+	l.sent = 0
+	return &last
+}
+
+// took ends the turn of the first lane when it has taken enough, or has nothing more.
+func (q *Fair) took(l *lane, bytes int) {
+	l.turn += bytes
+	more := len(l.frames) > 0
+	if more && l.turn < chunk {
+		return
+	}
+	l.turn = 0
+	q.turns = q.turns[1:]
 	switch {
-	case len(l.frames) > 0:
+	case more:
 		q.turns = append(q.turns, l)
 	case !l.cut || l.over:
 		delete(q.lanes, l.channel)
 	}
-	if l.sent > 0 {
-		last := *f
-		last.Parts = append([][]byte{f.Parts[0][l.sent:]}, f.Parts[1:]...)
-		l.sent = 0
-		return &last
-	}
-	return f
 }
 
 func (q *Fair) signal() {

@@ -29,7 +29,7 @@ func TestChannelsTakeTurns(t *testing.T) {
 	for _, f := range drain(q) {
 		got = append(got, f.Kind)
 	}
-	want := []Kind{Pong, Part, Update, Part, Update, Part, Update, Content, ContentEnd}
+	want := []Kind{Pong, Part, Update, Update, Update, Part, Part, Content, ContentEnd}
 	if len(got) != len(want) {
 		t.Fatalf("sent %v, want %v", got, want)
 	}
