@@ -269,8 +269,11 @@ func (p *process) story(shard int32) {
 // TestNoStepLosesAnAcknowledgedOperation lets each single step of a process's life fail in each way.
 func TestNoStepLosesAnAcknowledgedOperation(t *testing.T) {
 	s := start(t)
-	for _, durability := range []durable.Durability{durable.Redis, durable.Postgres} {
+	for _, durability := range []durable.Durability{durable.Redis, durable.Postgres, durable.RedisReplicated} {
 		t.Run(string(durability), func(t *testing.T) {
+			if durability == durable.RedisReplicated {
+				s.replicate()
+			}
 			network := &stores.Network{}
 			first := s.launch(t, "a", durability, network)
 			first.story(numbers.Add(1))
@@ -330,8 +333,10 @@ func (s *servers) fail(t *testing.T, durability durable.Durability, step int, fa
 // of its data, and former owners do not know that they are.
 func TestRandomFailuresLoseNoAcknowledgedOperation(t *testing.T) {
 	s := start(t)
+	s.replicate()
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{T: t, servers: s, shard: numbers.Add(1)}
+		w.durability = rapid.SampledFrom([]durable.Durability{durable.Redis, durable.RedisReplicated}).Draw(t, "durability")
 		defer w.close()
 		w.supersede()
 		t.Repeat(map[string]func(*rapid.T){
@@ -355,12 +360,15 @@ func TestRandomFailuresLoseNoAcknowledgedOperation(t *testing.T) {
 // world is one run of the test.
 type world struct {
 	*rapid.T
-	servers   *servers
-	shard     int32
-	epoch     int64
-	current   *process
-	former    []*process
-	processes []*process
+	servers *servers
+	shard   int32
+	// durability is that of all owners. The replica that acknowledges operations is not the one that fail-overs make the
+	// primary: that is always behind.
+	durability durable.Durability
+	epoch      int64
+	current    *process
+	former     []*process
+	processes  []*process
 	// replica is what a replica of Redis has.
 	replica map[string]string
 	// lost says that Redis may have lost what only the living have.
@@ -473,7 +481,7 @@ func (w *world) supersede() {
 // take lets a new process take over, perhaps while its Redis is down.
 func (w *world) take() {
 	w.epoch++
-	w.current = w.servers.launch(w.T, fmt.Sprintf("p%d", w.epoch), durable.Redis)
+	w.current = w.servers.launch(w.T, fmt.Sprintf("p%d", w.epoch), w.durability)
 	w.processes = append(w.processes, w.current)
 	if rapid.IntRange(0, 3).Draw(w.T, "redis is down") == 0 {
 		w.current.redis.Decide(func(int) stores.Fault { return stores.Refuse })

@@ -255,15 +255,7 @@ func TestOneShardsDataDoNotHoldUpAnother(t *testing.T) {
 
 func TestReplicatedOperationsAreAcknowledgedByAReplica(t *testing.T) {
 	s := start(t)
-	replica, client := stores.StartRedis(t)
-	host, port, _ := strings.Cut(s.redis.Address, ":")
-	if err := client.ReplicaOf(t.Context(), host, port).Err(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the replica to follow", func() bool {
-		info, err := client.Info(t.Context(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
-	})
+	replica, client := s.replicate()
 	first := s.own(1, "a", durable.Options{Durability: durable.RedisReplicated})
 	first.append(1)
 	first.acknowledged()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -45,6 +46,21 @@ func start(t *testing.T) *servers {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// replicate gives Redis a replica.
+func (s *servers) replicate() (*stores.Server, *redis.Client) {
+	s.t.Helper()
+	replica, client := stores.StartRedis(s.t)
+	host, port, _ := strings.Cut(s.redis.Address, ":")
+	if err := client.ReplicaOf(s.t.Context(), host, port).Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	await(s.t, "the replica to follow", func() bool {
+		info, err := client.Info(s.t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	})
+	return replica, client
 }
 
 // owner is one pod's store with shard 1 open.
