@@ -270,19 +270,23 @@ func (a *API) remove(ctx context.Context, in *deleteInput) (*struct{}, error) {
 	}
 	ctx, cancel := store(ctx)
 	defer cancel()
-	_, err = a.opts.Catalog.Delete(ctx, in.name(), version, false)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return nil, a.fail(ctx, "delete a document", err)
+	// What was just written is known to the catalogue when its owner has closed it.
+	for attempt := 0; attempt == 0 || attempt == 1 && err != nil; attempt++ {
+		_, err = a.opts.Catalog.Delete(ctx, in.name(), version, false)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, a.fail(ctx, "delete a document", err)
+		}
+		// Nobody can open it anymore; now whoever has it open has to leave, whether or not the client waits for that. If it
+		// is deleted already somebody may be left whom the last request did not reach.
+		evicting, done := context.WithTimeout(context.WithoutCancel(ctx), ownerTimeout)
+		evicted := a.opts.Clients.Evict(evicting, in.name())
+		done()
+		if evicted != nil {
+			return nil, a.fail(ctx, "close a deleted document", evicted)
+		}
 	}
 	if err == nil {
 		version = 0 // This was a change, too.
-	}
-	// Nobody can open it anymore; now whoever has it open has to leave, whether or not the client waits for that. If it is
-	// deleted already somebody may be left whom the last request did not reach.
-	evicting, done := context.WithTimeout(context.WithoutCancel(ctx), ownerTimeout)
-	defer done()
-	if err := a.opts.Clients.Evict(evicting, in.name()); err != nil {
-		return nil, a.fail(ctx, "close a deleted document", err)
 	}
 	if in.Purge {
 		_, err = a.opts.Catalog.Delete(ctx, in.name(), version, true)
