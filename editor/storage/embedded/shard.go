@@ -173,14 +173,14 @@ func (s *shard) Load(ctx context.Context, document string) (doc storage.Document
 // answered waits until the document's operations are committed and their senders know it. It fails if the shard takes
 // nothing anymore.
 func (s *shard) answered(ctx context.Context, document string) error {
-	told := make(chan error, 1)
+	told := make(chan struct{})
 	s.mu.Lock()
 	if s.answering || slices.ContainsFunc(s.unanswered, func(i *item) bool { return i.entry.Document == document }) {
-		s.unanswered = append(s.unanswered, &item{settled: true, done: func(err error) { told <- err }})
+		s.unanswered = append(s.unanswered, &item{settled: true, done: func(error) { close(told) }})
 		s.answer()
 		poke(s.store.hurry)
 	} else {
-		told <- nil
+		close(told)
 	}
 	s.mu.Unlock()
 	select {
