@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,16 +63,32 @@ func (s *Server) Kill() {
 	if s.process == nil {
 		return
 	}
+	s.Thaw() // A child that is frozen would not notice.
 	_ = s.process.Process.Kill()
 	_ = s.process.Wait()
 	s.process = nil
 }
 
 // Freeze makes the server silent: it keeps its connections and answers nothing until Thaw.
-func (s *Server) Freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 
 // Thaw ends Freeze.
-func (s *Server) Thaw() { _ = s.process.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+// signal sends a signal to the server and to its children: each connection of PostgreSQL has a process of its own.
+func (s *Server) signal(signal syscall.Signal) {
+	pid := s.process.Process.Pid
+	_ = syscall.Kill(pid, signal)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		s.t.Fatalf("the server's children cannot be found: %v", err)
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			_ = syscall.Kill(pid, signal)
+		}
+	}
+}
 
 // freePort is a port that nobody listens on.
 func freePort(t testing.TB) string {

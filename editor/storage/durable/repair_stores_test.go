@@ -195,6 +195,68 @@ func TestAFormerOwnersLateAppendIsRead(t *testing.T) {
 	}
 }
 
+func TestWhatTheLogHasOfAPurgedDocumentIsDropped(t *testing.T) {
+	s := start(t)
+	first := s.own(1, "a", durable.Options{})
+	first.append(1)
+	first.acknowledged()
+	await(t, "the log to be drained", func() bool { return first.store.Buffered() == 0 })
+	s.postgres.Freeze() // So that only Redis has the rest.
+	first.append(5)
+	first.acknowledged()
+	first.crash()
+	s.postgres.Thaw()
+	// What the catalogue does of a document in its own shard, which this one's is not.
+	if _, err := s.pool.Exec(t.Context(),
+		`UPDATE documents SET purged = now(), deleted = now(); DELETE FROM operations`); err != nil {
+		t.Fatal(err)
+	}
+	second := s.own(2, "b", durable.Options{})
+	if _, err := second.shard.Load(t.Context(), document); !errors.Is(err, storage.ErrDeleted) {
+		t.Errorf("loading a purged document: %v", err)
+	}
+	if n := count(t, s.pool, `SELECT count(*) FROM operations`); n != 0 {
+		t.Errorf("%d operations are there", n)
+	}
+}
+
+func TestTheLogKeepsNothingOfADocumentThatWasFlushed(t *testing.T) {
+	s := start(t)
+	first := s.own(1, "a", durable.Options{})
+	first.append(50)
+	if err := first.shard.(storage.Flusher).Flush(t.Context(), document); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, s.pool, `SELECT count(*) FROM operations`); n != 50 {
+		t.Errorf("PostgreSQL has %d operations", n)
+	}
+	if n, err := s.client.XLen(t.Context(), "collab:{1}:log").Result(); err != nil || n != 0 {
+		t.Errorf("the log has %d records, %v", n, err)
+	}
+	s.postgres.Freeze()
+	first.append(1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := first.shard.(storage.Flusher).Flush(ctx, document); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("flushing to a database that does not answer ended with %v", err)
+	}
+	s.postgres.Thaw()
+	first.acknowledged()
+}
+
+func TestASnapshotSaysThatTheDatabaseIsDown(t *testing.T) {
+	s := start(t)
+	first := s.own(1, "a", durable.Options{})
+	first.append(1)
+	first.acknowledged()
+	s.postgres.Kill()
+	err := first.shard.WriteSnapshot(t.Context(), document, storage.Snapshot{Seq: 1, State: []byte("state")})
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("the snapshot ended with %v", err)
+	}
+	s.postgres.Start()
+}
+
 func TestRecordsThatCannotBeReadArePutAside(t *testing.T) {
 	s := start(t)
 	first := s.own(1, "a", durable.Options{})
