@@ -591,6 +591,36 @@ func TestAFullDocumentCanBeJoinedAndMadeSmaller(t *testing.T) {
 	}
 }
 
+func TestADocumentLargerThanItMayBeCanBeJoinedAndMadeSmaller(t *testing.T) {
+	p := newTypist(1)
+	stored := storage.Document{Tail: []storage.Entry{{Seq: 1, Update: p.insert(t, strings.Repeat("x", 20_000))}}}
+	d, err := Open("acme/a", stored, Options{Shard: &gate{}, MaxBytes: 10_000, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	from := &record{}
+	a, err := d.Attach(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Update(1, Author{}, p.state(t), false)
+	if from.rejected != "" {
+		t.Errorf("a joiner that has nothing new is %q", from.rejected)
+	}
+	if err := p.doc.Text("text").Delete(0, 100); err != nil {
+		t.Fatal(err)
+	}
+	a.Update(2, Author{}, p.last, false)
+	if from.rejected != "" {
+		t.Errorf("a deletion is %q", from.rejected)
+	}
+	a.Update(3, Author{}, p.insert(t, "more"), false)
+	if from.rejected != TooLarge {
+		t.Errorf("more is %q", from.rejected)
+	}
+}
+
 func TestTimestampsRiseAtANewOwnerWhoseClockIsBehind(t *testing.T) {
 	p := newTypist(1)
 	ahead := time.Unix(1000, 0).UTC()
