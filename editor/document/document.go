@@ -149,8 +149,8 @@ type Document struct {
 	snapshot     int64
 	state, bytes int
 	measured     time.Time
-	// snapshotting says that a snapshot is under way, outage that the last one was not stored because the database is down,
-	// refused that it was not for another reason.
+	// snapshotting says that a snapshot is under way, outage that the last one was not stored because the database is
+	// down, refused that it was not for another reason.
 	snapshotting, outage, refused bool
 }
 
@@ -310,8 +310,8 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 // errFault is what guard makes of a fault of the engine.
 var errFault = errors.New("the document engine failed")
 
-// guard runs something over the engine. A fault of the engine costs that and no more: nobody knows what it left behind, so
-// that the document is loaded again from what is stored.
+// guard runs something over the engine. A fault of the engine costs that and no more: nobody knows what it left
+// behind, so that the document is loaded again from what is stored.
 func (d *Document) guard(what string, do func() error) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -332,8 +332,8 @@ func (d *Document) reload() {
 	}
 }
 
-// fits says whether there is room for an update. There always is for one that brings no content, so that a full document
-// can be joined and made smaller.
+// fits says whether there is room for an update. There always is for one that brings no content, so that a full
+// document can be joined and made smaller.
 func (d *Document) fits(update []byte) (bool, error) {
 	if d.opts.MaxBytes == 0 || d.bytes+len(update) <= d.opts.MaxBytes {
 		return true, nil
@@ -352,8 +352,8 @@ func (d *Document) fits(update []byte) (bool, error) {
 	return d.bytes+news <= d.opts.MaxBytes, nil
 }
 
-// news is how many bytes of an update are content that the document lacks. Deletions are none. But those of content that is
-// not there have to be kept, so that more deletions do count while some are.
+// news is how many bytes of an update are content that the document lacks. Deletions are none. But those of content
+// that is not there have to be kept, so that more deletions do count while some are.
 func (d *Document) news(update []byte) (int, error) {
 	meta, err := crdt.ParseUpdateMeta(update)
 	if err != nil {
@@ -556,9 +556,9 @@ func (d *Document) CloseIfIdle() bool {
 	return d.closed
 }
 
-// Stop ends the document's work: it takes nothing anymore, and returns when it writes nothing anymore but the operations
-// that are on their way to the stores. These are acknowledged to nobody: who sent them sends them again to the next owner.
-// The sinks are told by Close.
+// Stop ends the document's work: it takes nothing anymore, and returns when it writes nothing anymore but the
+// operations that are on their way to the stores. These are acknowledged to nobody: who sent them sends them again to
+// the next owner. The sinks are told by Close.
 func (d *Document) Stop() {
 	d.mu.Lock()
 	d.stop()
@@ -698,8 +698,8 @@ func (d *Document) again() {
 	}
 }
 
-// overdue says whether an operation has to wait for a snapshot. While the database is down it does not for long, and while
-// it is not known yet why a snapshot is late: only what is refused otherwise is likely to be refused for good.
+// overdue says whether an operation has to wait for a snapshot. While the database is down it does not for long, and
+// while it is not known yet why a snapshot is late: only what is refused otherwise is likely to be refused for good.
 func (d *Document) overdue(seq int64) bool {
 	late, every := seq-d.snapshot, int64(d.opts.SnapshotEvery)
 	switch {

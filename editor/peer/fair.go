@@ -9,9 +9,9 @@ import (
 const chunk = 256 << 10
 
 // Fair is the queue before a link: its channels take turns, a part of a large frame at a time, and what belongs to no
-// channel goes first. Its writers never block: a channel that has fallen too far behind is cut, which leaves a Moved of all
-// that waited in it, so that the other end begins afresh. Frames of the kind Content do not count: who sends them has to
-// bound them. It is safe for concurrent use.
+// channel goes first. Its writers never block: a channel that has fallen too far behind is cut, which leaves a Moved
+// of all that waited in it, so that the other end begins afresh. Frames of the kind Content do not count: who sends
+// them has to bound them. It is safe for concurrent use.
 type Fair struct {
 	channel, total int
 	split          bool

@@ -59,8 +59,8 @@ const (
 	Follow
 	// Following says where the edge takes them from, as Follow does.
 	Following
-	// Evict, under the number ID, asks the owner to close the document for everybody, so that it is opened as it is stored:
-	// Ack says that the stores have all of it.
+	// Evict, under the number ID, asks the owner to close the document for everybody, so that it is opened as it is
+	// stored: Ack says that the stores have all of it.
 	Evict
 	// Part is the next piece, Parts[0], of the first part of the channel's next frame, which has ID bytes; without a piece
 	// it says that the rest will not come. Streams put frames together.

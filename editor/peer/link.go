@@ -85,8 +85,8 @@ func (s serverStream) Recv() (*Frame, error) {
 	return f, s.RecvMsg(f)
 }
 
-// Joins says whether the other end of a link puts frames together that come in parts. Within a process nothing is gained
-// by parts.
+// Joins says whether the other end of a link puts frames together that come in parts. Within a process nothing is
+// gained by parts.
 func Joins(s Stream) bool {
 	server, ok := s.(serverStream)
 	if !ok {

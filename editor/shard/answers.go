@@ -30,8 +30,8 @@ type answer struct {
 	begun bool
 }
 
-// answers lets one answer to each channel be under way, and so many bytes of all to an edge: an answer may be as large as
-// its document, and all documents may be asked for at once. Its mutex is taken after any document's.
+// answers lets one answer to each channel be under way, and so many bytes of all to an edge: an answer may be as large
+// as its document, and all documents may be asked for at once. Its mutex is taken after any document's.
 type answers struct {
 	mu      sync.Mutex
 	waiting []question

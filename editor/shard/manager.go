@@ -217,8 +217,8 @@ func (m *Manager) follow(ctx context.Context, current *Map) {
 }
 
 // take makes the shard this pod's, after what was before. If the shard is lost although nobody has cancelled it, it is
-// taken again after a time: PostgreSQL may have been restored from a backup that does not know of this opening. The caller
-// holds mu.
+// taken again after a time: PostgreSQL may have been restored from a backup that does not know of this opening. The
+// caller holds mu.
 func (m *Manager) take(
 	ctx context.Context, a v1alpha1.ShardAssignment, before *owned, previous string, backoff time.Duration,
 ) {
@@ -252,8 +252,8 @@ func (m *Manager) take(
 	})
 }
 
-// own takes a shard over, serves it until ctx ends or somebody else has it, and closes it. It returns the operations that
-// were acknowledged here and that the stores may have lost since.
+// own takes a shard over, serves it until ctx ends or somebody else has it, and closes it. It returns the operations
+// that were acknowledged here and that the stores may have lost since.
 func (m *Manager) own(ctx context.Context, o *owned, previous string) (left []storage.Entry) {
 	log := m.opts.Logger.With("shard", o.assignment.Shard, "epoch", o.assignment.Epoch)
 	start := time.Now()
@@ -352,8 +352,8 @@ func (o *owned) reload(name string) {
 	}
 }
 
-// broken closes a document over which the engine failed, and lets some time go by before it is loaded again: it may fail
-// again at once.
+// broken closes a document over which the engine failed, and lets some time go by before it is loaded again: it may
+// fail again at once.
 func (o *owned) broken(name string) {
 	o.reload(name)
 	o.mu.Lock()
@@ -370,9 +370,9 @@ func (o *owned) refuse(name string, err error, d time.Duration) {
 	o.documents[name] = refused
 }
 
-// evict closes a document for everybody when the stores have all of it, so that it is opened as it is stored then: whoever
-// needs it waits until then. done is called before those who have it open are told. What is not stored within ctx is left
-// to the shard.
+// evict closes a document for everybody when the stores have all of it, so that it is opened as it is stored then:
+// whoever needs it waits until then. done is called before those who have it open are told. What is not stored within
+// ctx is left to the shard.
 func (o *owned) evict(ctx context.Context, name string, done func()) error {
 	o.mu.Lock()
 	d, waiting := o.documents[name], &opening{ready: make(chan struct{}), err: document.ErrClosed}

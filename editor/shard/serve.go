@@ -246,7 +246,8 @@ func (s *session) attach(ctx context.Context, f *peer.Frame) {
 	})
 }
 
-// evict closes a channel's document for everybody. If the stores do not take the rest of it in time, the edge asks again.
+// evict closes a channel's document for everybody. If the stores do not take the rest of it in time, the edge asks
+// again.
 func (s *session) evict(ctx context.Context, c *channel, f *peer.Frame) {
 	s.wait.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, closeTimeout)

@@ -16,7 +16,8 @@ import (
 	"collab.dev/operator/editor/storage"
 )
 
-// slow is a connection that reads at most so many bytes at a time, with a pause after each; or nothing while it is held.
+// slow is a connection that reads at most so many bytes at a time, with a pause after each; or nothing while it is
+// held.
 type slow struct {
 	net.Conn
 	held *sync.RWMutex
@@ -30,7 +31,9 @@ func (c slow) Read(b []byte) (int, error) {
 }
 
 // link opens a link to a manager over a slow network. Whatever comes is handed to take.
-func link(t *testing.T, m *Manager, take func(*peer.Frame)) (send func(*peer.Frame), hold *sync.RWMutex, ended chan error) {
+func link(
+	t *testing.T, m *Manager, take func(*peer.Frame),
+) (send func(*peer.Frame), hold *sync.RWMutex, ended chan error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

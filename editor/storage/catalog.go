@@ -80,9 +80,9 @@ type Catalog interface {
 	// ErrConflict if the record does not have the version, unless that is 0. change may be called more than once.
 	Update(ctx context.Context, document string, version int64, change func(*Record)) (Record, error)
 	// Delete marks the document as deleted or, with purge, removes its record, content and history for good; a deleted
-	// document can be purged. The store remembers the name of a purged document as long as its history's retention or until
-	// it is created anew: it cannot be opened, and what was on its way to the database is dropped. Who creates it anew has
-	// to make sure that nobody has it open. It fails as Update does, and returns the record as it is, or was.
+	// document can be purged. The store remembers the name of a purged document as long as its history's retention or
+	// until it is created anew: it cannot be opened, and what was on its way to the database is dropped. Who creates it
+	// anew has to make sure that nobody has it open. It fails as Update does, and returns the record as it is, or was.
 	Delete(ctx context.Context, document string, version int64, purge bool) (Record, error)
 	// Restore takes a deletion back. It fails with ErrNotFound; a living document stays as it is.
 	Restore(ctx context.Context, document string) (Record, error)

@@ -114,9 +114,9 @@ func (c *columns) add(l lease, entries []storage.Entry) {
 	}
 }
 
-// Both statements write only what belongs to a lease that holds, which the transaction has locked before, and nothing of
-// a document that is purged: updateDocuments comes first and locks the documents against that. An operation that is there
-// already is left as it is.
+// Both statements write only what belongs to a lease that holds, which the transaction has locked before, and nothing
+// of a document that is purged: updateDocuments comes first and locks the documents against that. An operation that is
+// there already is left as it is.
 const (
 	insertOperations = `
 		INSERT INTO operations (shard, document, seq, epoch, time, user_name, origin, update)

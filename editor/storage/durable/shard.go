@@ -360,8 +360,8 @@ func (s *shard) load(ctx context.Context, document string) (_ storage.Document, 
 	return loaded, answered, nil
 }
 
-// barrier tells, in its turn among the senders, when the document's operations are as durable as wanted and their senders
-// know it, or that they will never be. The caller holds mu.
+// barrier tells, in its turn among the senders, when the document's operations are as durable as wanted and their
+// senders know it, or that they will never be. The caller holds mu.
 func (s *shard) barrier(document string) <-chan error {
 	answered := make(chan error, 1)
 	last := &item{done: func(err error) { answered <- err }, barrier: true}

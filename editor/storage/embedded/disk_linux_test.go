@@ -211,7 +211,8 @@ func TestWhatIsFencedIsSettledOnce(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // It waits for the change by now, or else this test shows nothing.
 	answers := make(chan error, 3)
 	for seq := int64(1); seq <= 3; seq++ {
-		first.Append(storage.Entry{Document: document, Seq: seq, Time: time.UnixMicro(seq)}, func(err error) { answers <- err })
+		first.Append(storage.Entry{Document: document, Seq: seq, Time: time.UnixMicro(seq)},
+			func(err error) { answers <- err })
 	}
 	close(change)
 	if err := errors.Join(<-changed, <-opened); err != nil {

@@ -63,8 +63,8 @@ func (s *shard) Append(entry storage.Entry, done func(error)) {
 	s.waiting++
 }
 
-// enqueue lets an item be committed, unless too much of its sort waits already: snapshots must not keep operations out. A
-// snapshot may be larger than the buffer.
+// enqueue lets an item be committed, unless too much of its sort waits already: snapshots must not keep operations
+// out. A snapshot may be larger than the buffer.
 func (s *Store) enqueue(added *item) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

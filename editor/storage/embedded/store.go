@@ -427,8 +427,8 @@ func (s *Store) uncommitted() {
 	s.withdraw(nil)
 }
 
-// withdraw takes a snapshot that nobody waits for off the queue, and those before that were being committed. If it is being
-// committed itself it stays until that has failed.
+// withdraw takes a snapshot that nobody waits for off the queue, and those before that were being committed. If it is
+// being committed itself it stays until that has failed.
 func (s *Store) withdraw(withdrawn *item) {
 	var gone []*item
 	s.mu.Lock()
@@ -461,8 +461,8 @@ func (s *Store) count(i *item, sign int64) {
 	s.options.Metrics.Buffered(int(sign), size)
 }
 
-// store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without saying
-// so to who sent operations, of purged documents.
+// store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without
+// saying so to who sent operations, of purged documents.
 func (s *Store) store(tx *bolt.Tx, batch []*item) (refused map[*item]error, err error) {
 	refused = map[*item]error{}
 	operations := tx.Bucket(bucketOperations)
