@@ -18,8 +18,6 @@ type section struct {
 
 	first    run
 	from, to int // Where first is in applyScratch.wires.
-	units    int // The size of the strings, and of the other contents.
-	bytes    int
 }
 
 // take returns the next struct.
@@ -94,7 +92,10 @@ func (a *applyScratch) release() {
 	clear(a.sections)
 	clear(a.reader.aux)
 	a.v1.d = lib0.Decoder{}
-	a.reader.dec, a.reader.err, a.reader.known = nil, nil, nil
+	a.reader.dec = nil
+	if a.reader.known != nil {
+		a.reader.known = nil
+	}
 	scratchPool.Put(a)
 }
 
@@ -120,11 +121,6 @@ func (a *applyScratch) decode(dec structDecoder, budget uint64) error {
 			s++
 		}
 		a.sections[s].to = n + 1
-		if w.kind == kindString {
-			a.sections[s].units += int(w.length)
-		} else {
-			a.sections[s].bytes += len(w.data)
-		}
 	}
 	if a.reader.err != nil {
 		return a.reader.err
@@ -136,7 +132,7 @@ func (a *applyScratch) decode(dec structDecoder, budget uint64) error {
 	sortSections(a.sections)
 	for i := range a.sections {
 		s := &a.sections[i]
-		s.first = run{wires: a.wires[s.from:s.to], aux: a.reader.aux}
+		s.first.wires, s.first.aux = a.wires[s.from:s.to], a.reader.aux
 		s.run = &s.first
 	}
 	return nil
@@ -182,9 +178,17 @@ func (d *Doc) reserve(a *applyScratch) {
 		if len(wires) < large || state > 0 {
 			continue
 		}
+		units, bytes := 0, 0
+		for i := range wires {
+			if wires[i].kind == kindString {
+				units += int(wires[i].length)
+			} else {
+				bytes += len(wires[i].data)
+			}
+		}
 		c := d.clients[d.makeClient(s.client)]
-		c.text.grow(s.units)
-		c.blob = slices.Grow(c.blob, s.bytes)
+		c.text.grow(units)
+		c.blob = slices.Grow(c.blob, bytes)
 	}
 	d.items.reserve(items)
 }
@@ -247,15 +251,24 @@ func (d *Doc) integrateUpdate(tx *Transaction, a *applyScratch) {
 	if !p.empty() {
 		retry = d.look(tx)
 	}
-	p.require(missing)
+	if len(missing) > 0 {
+		p.require(missing)
+	}
 	unapplied := d.applyDeletes(tx, a.deletes)
-	d.applyWaitingDeletes(tx)
-	p.addDeletes(unapplied)
+	if len(p.deletes) > 0 {
+		d.applyWaitingDeletes(tx)
+	}
+	if len(unapplied) > 0 {
+		p.addDeletes(unapplied)
+	}
 	if retry {
 		d.retry(tx)
 		d.applyWaitingDeletes(tx)
 	}
 	p.advanced = p.advanced[:0]
+	if len(missing) == 0 {
+		return
+	}
 	for client, clock := range missing {
 		if clock < int64(d.stateOf(client)) { // Structs waited for each other, which no client makes.
 			p.advanced = append(p.advanced, client)
@@ -333,8 +346,10 @@ func (d *Doc) integrateStructs(
 		}
 		d.integrateWire(tx, w, at.run.aux, state-w.clock)
 	}
-	clear(stack[:cap(stack)])
-	*scratch = stack
+	if cap(stack) > 0 {
+		clear(stack[:cap(stack)])
+		*scratch = stack
+	}
 	return missing
 }
 
@@ -379,9 +394,6 @@ func (d *Doc) retry(tx *Transaction) {
 // applyWaitingDeletes applies the deletions that waited for structs that came.
 func (d *Doc) applyWaitingDeletes(tx *Transaction) {
 	p := &d.pending
-	if len(p.deletes) == 0 {
-		return
-	}
 	var clients []uint64
 	note := func(client uint64, state uint32) {
 		if have := p.deletes[client]; have != nil && (*have)[0].from < state {

@@ -128,7 +128,7 @@ func (p *pending) wantsBefore(client uint64, state uint32) bool {
 
 // require adds to what is missing.
 func (p *pending) require(missing map[uint64]int64) {
-	if p.missing == nil && len(missing) > 0 {
+	if p.missing == nil {
 		p.missing = make(map[uint64]int64, len(missing))
 	}
 	for client, clock := range missing {

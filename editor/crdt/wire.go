@@ -91,8 +91,13 @@ type structReader struct {
 
 // reset makes the reader read the structs of an update. The budget is how many it accepts.
 func (r *structReader) reset(dec structDecoder, budget uint64) {
-	*r = structReader{dec: dec, budget: budget, aux: r.aux[:0], clients: r.clients[:0]}
+	r.dec, r.budget = dec, budget
 	r.sections = dec.rest().VarUint()
+	r.structs, r.current, r.clock, r.unordered = 0, 0, 0, false
+	r.clients, r.aux = r.clients[:0], r.aux[:0]
+	if r.known != nil || r.err != nil {
+		r.known, r.err = nil, nil
+	}
 }
 
 // foreignBudget is the number of structs that an update of so many bytes may stand for.
