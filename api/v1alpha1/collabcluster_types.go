@@ -45,10 +45,6 @@ const (
 )
 
 // CollabClusterSpec is the desired state of a CollabCluster. Every field is optional.
-//
-// +kubebuilder:validation:XValidation:rule="has(self.sharding) == has(oldSelf.sharding)",message="spec.sharding cannot be added or removed after creation, because every document's shard depends on it; create a new CollabCluster to change it"
-// +kubebuilder:validation:XValidation:rule="!has(self.postgres) || !has(self.postgres.storage) ? (!has(oldSelf.postgres) || !has(oldSelf.postgres.storage)) : (has(oldSelf.postgres) && has(oldSelf.postgres.storage))",message="spec.postgres.storage cannot be added or removed after creation: its volumes exist already"
-// +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.storage) ? (!has(oldSelf.redis) || !has(oldSelf.redis.storage)) : (has(oldSelf.redis) && has(oldSelf.redis.storage))",message="spec.redis.storage cannot be added or removed after creation: its volumes exist already"
 type CollabClusterSpec struct {
 	// editor describes the pods that clients connect to.
 	// +optional
@@ -91,10 +87,10 @@ type EditorSpec struct {
 	// +optional
 	Autoscaling *AutoscalingSpec `json:"autoscaling,omitempty"`
 
-	// terminationGracePeriodSeconds is the time that a leaving pod has to hand its shards over and let its clients go,
-	// 60 by default.
+	// terminationGracePeriodSeconds is the time that a leaving pod has to hand its shards over, to let its clients go and
+	// to flush what it holds, 60 by default. 40 are the least: 30 of them are for flushing while the stores are slow.
 	// +optional
-	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Minimum=40
 	// +kubebuilder:validation:Maximum=3600
 	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
 
@@ -130,6 +126,7 @@ type AuthSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretName must be the name of a Secret: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
 	SecretName string `json:"secretName,omitempty"`
 
 	// jwksURL is where the public keys of access tokens are published (RS256, ES256, EdDSA).
@@ -175,12 +172,13 @@ type WebhookSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretName must be the name of a Secret: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
 	SecretName string `json:"secretName,omitempty"`
 }
 
 // Origin is a web page's origin: scheme, host and port. The host may begin with "*." for all its subdomains.
 // +kubebuilder:validation:MaxLength=512
-// +kubebuilder:validation:Pattern=`^https?://(\*\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`
+// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([*][.])?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$')",message="an origin is a scheme, a host and perhaps a port, without a path, such as https://app.example.com or https://*.example.com"
 type Origin string
 
 // LimitsSpec bounds what clients may ask of a pod. Who goes beyond is slowed down first, then disconnected.
@@ -233,7 +231,7 @@ type ServiceSpec struct {
 	// annotations are added to the Service, for load balancers that are configured by them.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 317 && size(self[k]) <= 1024)",message="an annotation's key has at most 317 characters and its value at most 1024"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="an annotation's key is a name of at most 63 letters, digits, hyphens, underscores and dots, perhaps after a DNS name and a slash, such as example.com/name"
 	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`
 }
 
@@ -359,7 +357,8 @@ type ShardingSpec struct {
 
 // RedisSpec describes the Redis servers, each with a Sentinel beside it.
 type RedisSpec struct {
-	// replicas is the number of Redis pods: 3 (the default) or 5, so that Sentinels can form a majority.
+	// replicas is the number of Redis pods: 3 (the default) or 5, so that Sentinels can form a majority. It cannot be
+	// lowered.
 	// +optional
 	// +kubebuilder:validation:Enum=3;5
 	Replicas *int32 `json:"replicas,omitempty"`
@@ -375,7 +374,7 @@ type RedisSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.synchronousReplication) || self.synchronousReplication == 'Off' || !has(self.replicas) || self.replicas >= 2",message="synchronousReplication needs replicas of 2 or more: with one server there is no standby to wait for"
 type PostgresSpec struct {
-	// replicas is the number of PostgreSQL pods, primary included, 3 by default.
+	// replicas is the number of PostgreSQL pods, primary included, 3 by default. It cannot be lowered.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=7
@@ -405,7 +404,7 @@ type PostgresSpec struct {
 
 // PostgresParameter is the value of a PostgreSQL parameter.
 // +kubebuilder:validation:MaxLength=512
-// +kubebuilder:validation:Pattern=`^[^\x00-\x1f]*$`
+// +kubebuilder:validation:XValidation:rule="!self.matches(r'[\\x00-\\x1f]')",message="a parameter's value is one line without control characters"
 type PostgresParameter string
 
 // ProxySpec describes the HAProxy pods, which lead connections to the PostgreSQL primary.
@@ -435,6 +434,7 @@ type StorageSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="storageClassName cannot be changed after creation: a volume cannot move to another class"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="storageClassName must be the name of a StorageClass: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
 	StorageClassName *string `json:"storageClassName,omitempty"`
 }
 
@@ -444,7 +444,7 @@ type PodSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$')",message="image must be an image's name, such as registry.example.com/collab/editor:1.2 or one with @sha256: and a digest"
 	Image string `json:"image,omitempty"`
 
 	// resources of the main container.
@@ -454,28 +454,33 @@ type PodSpec struct {
 	// nodeSelector limits the nodes that the pods may run on.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="a label's key is a name of at most 63 letters, digits, hyphens, underscores and dots, perhaps after a DNS name and a slash, such as topology.kubernetes.io/zone"
 	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 
 	// priorityClassName of the pods.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="priorityClassName must be the name of a PriorityClass: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit"
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
 // LabelValue is the value of a label.
 // +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="a label's value has letters, digits, hyphens, underscores and dots, and begins and ends with a letter or digit"
 type LabelValue string
 
 // ResourceRequirements are the requests and limits of a container.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",message="a request must not be greater than the limit of the same resource"
 type ResourceRequirements struct {
 	// requests are reserved for the container.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=8
+	// +kubebuilder:validation:MaxProperties=6
 	Requests corev1.ResourceList `json:"requests,omitempty"`
 
 	// limits cap the container.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=8
+	// +kubebuilder:validation:MaxProperties=6
 	Limits corev1.ResourceList `json:"limits,omitempty"`
 }
 
@@ -576,6 +581,9 @@ type StoreStatus struct {
 
 // CollabCluster is a real-time collaborative document service for Yjs clients: editor pods, Redis and PostgreSQL.
 //
+// What cannot be added, removed or lowered is said here, where the rules hold whether there was a spec before or not:
+// a rule about a change is not asked where the old object lacks the field that it is at.
+//
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.editor.replicas,statuspath=.status.editor.replicas,selectorpath=.status.editor.selector
@@ -590,6 +598,11 @@ type StoreStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must have at most 40 characters, start with a letter, and contain only lower-case letters, digits and hyphens: Services are named after it"
+// +kubebuilder:validation:XValidation:rule="self.?spec.?sharding.hasValue() == oldSelf.?spec.?sharding.hasValue()",message="spec.sharding cannot be added or removed after creation, because every document's shard depends on it; create a new CollabCluster to change it"
+// +kubebuilder:validation:XValidation:rule="self.?spec.?postgres.?storage.hasValue() == oldSelf.?spec.?postgres.?storage.hasValue()",message="spec.postgres.storage cannot be added or removed after creation: its volumes exist already"
+// +kubebuilder:validation:XValidation:rule="self.?spec.?redis.?storage.hasValue() == oldSelf.?spec.?redis.?storage.hasValue()",message="spec.redis.storage cannot be added or removed after creation: its volumes exist already"
+// +kubebuilder:validation:XValidation:rule="self.?spec.?postgres.?replicas.orValue(3) >= oldSelf.?spec.?postgres.?replicas.orValue(3)",message="spec.postgres.replicas (3 if it is not set) cannot be lowered: the servers that go may be those with the newest data; create a new CollabCluster to have fewer"
+// +kubebuilder:validation:XValidation:rule="self.?spec.?redis.?replicas.orValue(3) >= oldSelf.?spec.?redis.?replicas.orValue(3)",message="spec.redis.replicas (3 if it is not set) cannot be lowered: the remaining Sentinels would need a majority of all that there were to replace a primary; create a new CollabCluster to have fewer"
 type CollabCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -4,6 +4,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ShardMapSpec says which editor pod owns which shard. The operator is its only writer; editor pods watch it.
 //
+// +kubebuilder:validation:XValidation:rule="size(self.shards) in [16, 32, 64, 128, 256, 512, 1024]",message="the number of shards is a power of two from 16 to 1024"
+// +kubebuilder:validation:XValidation:rule="self.shards.all(s, s.shard < size(self.shards))",message="shards are numbered from 0 without gaps"
 // +kubebuilder:validation:XValidation:rule="size(self.shards) == size(oldSelf.shards)",message="the number of shards cannot change: a document's shard is its name's hash modulo this number"
 type ShardMapSpec struct {
 	// members are the editor pods that own shards or may be asked to hand some over.

@@ -15,6 +15,9 @@ import (
 // with apply.
 //
 // CollabCluster is a real-time collaborative document service for Yjs clients: editor pods, Redis and PostgreSQL.
+//
+// What cannot be added, removed or lowered is said here, where the rules hold whether there was a spec before or not:
+// a rule about a change is not asked where the old object lacks the field that it is at.
 type CollabClusterApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`

@@ -16,8 +16,8 @@ type EditorSpecApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// autoscaling lets the number of editor pods follow the connections that they report.
 	Autoscaling *AutoscalingSpecApplyConfiguration `json:"autoscaling,omitempty"`
-	// terminationGracePeriodSeconds is the time that a leaving pod has to hand its shards over and let its clients go,
-	// 60 by default.
+	// terminationGracePeriodSeconds is the time that a leaving pod has to hand its shards over, to let its clients go and
+	// to flush what it holds, 60 by default. 40 are the least: 30 of them are for flushing while the stores are slow.
 	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
 	// service describes the Service that clients connect to.
 	Service *ServiceSpecApplyConfiguration `json:"service,omitempty"`

@@ -11,7 +11,7 @@ import (
 //
 // PostgresSpec describes the PostgreSQL servers under Patroni and the HAProxy in front of them.
 type PostgresSpecApplyConfiguration struct {
-	// replicas is the number of PostgreSQL pods, primary included, 3 by default.
+	// replicas is the number of PostgreSQL pods, primary included, 3 by default. It cannot be lowered.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// synchronousReplication says whether a commit waits for a standby: Off, Preferred (the default) or Required.
 	SynchronousReplication *apiv1alpha1.SynchronousReplication `json:"synchronousReplication,omitempty"`

@@ -11,7 +11,8 @@ import (
 //
 // RedisSpec describes the Redis servers, each with a Sentinel beside it.
 type RedisSpecApplyConfiguration struct {
-	// replicas is the number of Redis pods: 3 (the default) or 5, so that Sentinels can form a majority.
+	// replicas is the number of Redis pods: 3 (the default) or 5, so that Sentinels can form a majority. It cannot be
+	// lowered.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// storage describes the volume of each pod.
 	Storage                   *StorageSpecApplyConfiguration `json:"storage,omitempty"`
