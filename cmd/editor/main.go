@@ -32,7 +32,8 @@ import (
 )
 
 const (
-	// ackTimeout bounds the wait for the owners' last acknowledgements, closeTimeout that for the stores.
+	// ackTimeout bounds the wait for the owners' last acknowledgements, closeTimeout that for the stores. The operator
+	// leaves time for them in the pod's grace period.
 	ackTimeout   = 5 * time.Second
 	closeTimeout = 10 * time.Second
 )

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,10 @@ const (
 	// lostNodeSeconds is how long a pod stays bound to a node that is not ready. Its shards are long with other pods
 	// by then; this only brings the number of pods back.
 	lostNodeSeconds = 15
+
+	// flushSeconds is what a leaving pod may need beyond handing over and letting its clients go: for the last
+	// acknowledgements, for closing its shards, for telling the webhook and for closing the stores (5, 10, 3 and 10 s).
+	flushSeconds = 30
 )
 
 func deployment(
@@ -167,8 +172,11 @@ func container(cluster *v1alpha1.CollabCluster, image string) *applycorev1.Conta
 
 // arguments are the editor's flags, sorted by name.
 func arguments(cluster *v1alpha1.CollabCluster) []string {
+	handOver, letGo := drainTimes(cluster)
 	arguments := []string{
 		"--cluster=" + cluster.Name,
+		"--drain-over=" + letGo.String(),
+		"--drain-timeout=" + handOver.String(),
 		"--durability=" + string(durability(cluster)),
 		"--peer-tls-dir=" + peerPath,
 		"--postgres-password-file=" + postgresPath + "/" + postgresPasswordKey,
@@ -184,6 +192,13 @@ func arguments(cluster *v1alpha1.CollabCluster) []string {
 	arguments = append(arguments, limitArguments(cluster)...)
 	slices.Sort(arguments)
 	return arguments
+}
+
+// drainTimes divide a leaving pod's grace period: the most that it waits for others to take its shards, and the time
+// over which it lets its clients go. The kubelet's share, a sixth of what flushing leaves, is for being late.
+func drainTimes(cluster *v1alpha1.CollabCluster) (handOver, letGo time.Duration) {
+	left := max(1, terminationGracePeriodSeconds(cluster)-flushSeconds)
+	return time.Duration(left) * time.Second / 2, time.Duration(left) * time.Second / 3
 }
 
 // authOf is what the spec says of authentication, nil if nothing.
