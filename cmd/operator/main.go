@@ -139,7 +139,7 @@ func register(mgr ctrl.Manager, images child.Images) error {
 			Primary: cluster.AskSentinels, Clock: clock.RealClock{},
 		},
 		&sharding.Reconciler{
-			Client: mgr.GetClient(), Recorder: recorder,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder,
 			Epochs: &sharding.PostgresEpochs{Reader: mgr.GetClient()},
 		},
 		&autoscaling.Reconciler{Client: mgr.GetClient(), Recorder: recorder},

@@ -95,7 +95,7 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired runtim
 			known && present.GetUID() == last.uid && metav1.GetControllerOfNoCopy(present) == nil
 		switch {
 		case !ours:
-			return Unchanged, foreign(id, present)
+			return Unchanged, Foreign(id.kind.Kind, present)
 		case present.GetDeletionTimestamp() != nil:
 			return Unchanged, nil
 		}
@@ -197,12 +197,13 @@ func (r *record) covers(present client.Object) (bool, error) {
 	return result != nil && *result == now, nil
 }
 
-func foreign(id key, present client.Object) error {
+// Foreign is the ErrForeign that says to whom an object of a kind belongs.
+func Foreign(kind string, present client.Object) error {
 	if controller := metav1.GetControllerOfNoCopy(present); controller != nil {
 		return fmt.Errorf("%s %s %w: it is controlled by %s %s",
-			id.kind.Kind, id.name.Name, ErrForeign, controller.Kind, controller.Name)
+			kind, present.GetName(), ErrForeign, controller.Kind, controller.Name)
 	}
-	return fmt.Errorf("%s %s %w: it was not created by this CollabCluster", id.kind.Kind, id.name.Name, ErrForeign)
+	return fmt.Errorf("%s %s %w: it was not created by this CollabCluster", kind, present.GetName(), ErrForeign)
 }
 
 func toUnstructured(desired runtime.ApplyConfiguration) (*unstructured.Unstructured, error) {

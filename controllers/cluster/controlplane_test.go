@@ -301,7 +301,10 @@ func playControllers(t *testing.T, owner *v1alpha1.CollabCluster) {
 	pod, err := get[corev1.Pod](t.Context(), owner.Namespace, child.ObjectName(owner.Name, child.Editor)+"-0")
 	must(t, err)
 	shardMap := &v1alpha1.ShardMap{ObjectMeta: metav1.ObjectMeta{
-		Name: owner.Name, Namespace: owner.Namespace, Labels: child.Labels(owner.Name, "shardmap"),
+		Name: owner.Name, Namespace: owner.Namespace, Labels: child.Labels(owner.Name, child.Editor),
+		OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind("CollabCluster")),
+		},
 	}}
 	shardMap.Spec.Members = []v1alpha1.ShardMember{{Name: pod.Name, UID: string(pod.UID), Address: "10.0.0.1:8082"}}
 	for shard := range editor.Shards(owner) {

@@ -7,9 +7,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/controllers/apply"
 	"collab.dev/operator/controllers/child"
 )
 
@@ -18,8 +20,9 @@ type observation struct {
 	pods        []corev1.Pod
 	sets        []appsv1.StatefulSet
 	deployments []appsv1.Deployment
-	// shardMap is nil while there is none.
+	// shardMap is nil while there is none; then foreign says so if one of somebody else is in its place.
 	shardMap *v1alpha1.ShardMap
+	foreign  error
 	// primary is the name of the Redis primary's pod, empty if it is not known.
 	primary string
 }
@@ -36,11 +39,19 @@ func (r *Reconciler) observe(ctx context.Context, cluster *v1alpha1.CollabCluste
 	}
 	seen := observation{pods: pods.Items, sets: sets.Items, deployments: deployments.Items}
 	shardMap := &v1alpha1.ShardMap{}
-	switch err := r.Client.Get(ctx, client.ObjectKeyFromObject(cluster), shardMap); {
-	case err == nil:
-		seen.shardMap = shardMap
-	case !apierrors.IsNotFound(err):
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cluster), shardMap)
+	if apierrors.IsNotFound(err) {
+		// One without our labels is not in the cache.
+		err = r.Live.Get(ctx, client.ObjectKeyFromObject(cluster), shardMap)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
 		return observation{}, fmt.Errorf("read the ShardMap: %w", err)
+	case metav1.IsControlledBy(shardMap, cluster):
+		seen.shardMap = shardMap
+	default:
+		seen.foreign = apply.Foreign("ShardMap", shardMap)
 	}
 	return seen, nil
 }

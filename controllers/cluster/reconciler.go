@@ -263,6 +263,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, cluster *v1alpha1.Collab
 			note(group.condition, kind, name, outcome, err)
 		}
 	}
+	if seen.foreign != nil {
+		note(v1alpha1.ConditionShardsAssigned, "ShardMap", cluster.Name, apply.Unchanged, seen.foreign)
+	}
 	return failed
 }
 

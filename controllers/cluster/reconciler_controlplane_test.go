@@ -183,16 +183,22 @@ func TestAForeignObjectIsNeverAdopted(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "docs-postgres-credentials", Namespace: ns},
 		StringData: map[string]string{"superuser-password": "secret"},
 	}
-	foreign := []client.Object{service, labelled, secret}
+	shards := &v1alpha1.ShardMap{ObjectMeta: metav1.ObjectMeta{Name: "docs", Namespace: ns}}
+	for shard := range int32(16) {
+		shards.Spec.Shards = append(shards.Spec.Shards, v1alpha1.ShardAssignment{Shard: shard, Epoch: 1})
+	}
+	foreign := []client.Object{service, labelled, secret, shards}
 	for _, object := range foreign {
 		must(t, api.Create(t.Context(), object))
 	}
 	owner := create(t, ns, v1alpha1.CollabClusterSpec{})
 	for _, condition := range []string{
-		v1alpha1.ConditionEditorReady, v1alpha1.ConditionRedisReady, v1alpha1.ConditionPostgresReady, v1alpha1.ConditionReady,
+		v1alpha1.ConditionEditorReady, v1alpha1.ConditionRedisReady, v1alpha1.ConditionPostgresReady,
+		v1alpha1.ConditionShardsAssigned, v1alpha1.ConditionReady,
 	} {
 		awaitCondition(t, ns, condition, metav1.ConditionFalse, v1alpha1.ReasonNameConflict)
 	}
+	awaitEvent(t, owner, v1alpha1.EventConflict, "ShardMap docs belongs to somebody else")
 	awaitEvent(t, owner, v1alpha1.EventConflict, "Service docs-editor belongs to somebody else")
 	// The rest is made all the same.
 	awaitObject[appsv1.Deployment](t, owner, "docs-editor")

@@ -65,12 +65,8 @@ func (r *Reconciler) ensureSecret(
 	labelled := present.Labels[child.LabelManagedBy] == labels[child.LabelManagedBy] &&
 		present.Labels[child.LabelInstance] == labels[child.LabelInstance]
 	switch {
-	case controller != nil && controller.UID != cluster.UID:
-		return nil, apply.Unchanged, fmt.Errorf("the Secret %s %w: it is controlled by %s %s",
-			want.name, apply.ErrForeign, controller.Kind, controller.Name)
-	case controller == nil && !labelled:
-		return nil, apply.Unchanged, fmt.Errorf("the Secret %s %w: it was not created by this operator",
-			want.name, apply.ErrForeign)
+	case controller != nil && controller.UID != cluster.UID, controller == nil && !labelled:
+		return nil, apply.Unchanged, apply.Foreign("Secret", present)
 	case present.DeletionTimestamp != nil:
 		return nil, apply.Unchanged, fmt.Errorf(
 			"the Secret %s is being deleted; it is created anew when it is gone", want.name)

@@ -48,6 +48,8 @@ const (
 	epochsPause = 2 * time.Second
 	// conflictPause lets the cache catch up with a ShardMap that somebody else has written.
 	conflictPause = 50 * time.Millisecond
+	// foreignPause is the time between two looks at a ShardMap that is in the way and not in the cache.
+	foreignPause = 15 * time.Second
 
 	// restartsAnnotation on a ShardMap holds the container restarts of those members that had any, as a JSON object:
 	// with the UID they tell whether a member is still the process that the shards were given to.
@@ -58,6 +60,8 @@ const (
 type Reconciler struct {
 	// Client reads from the caches of CollabClusters, ShardMaps, Deployments and Pods, and writes ShardMaps. Required.
 	Client client.Client
+	// Live reads from the API server. Required.
+	Live client.Reader
 	// Recorder records Events on CollabClusters. Required.
 	Recorder events.EventRecorder
 	// Epochs tells where the epochs of a new ShardMap start. Required.
@@ -101,7 +105,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("sharding").
 		For(&v1alpha1.CollabCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Owns(&v1alpha1.ShardMap{}).
+		// Whoever it belongs to: the one that is in the way may go.
+		Watches(&v1alpha1.ShardMap{}, &handler.EnqueueRequestForObject{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(clusterOfEditor)).
 		WatchesRawSource(verdicts).
 		// A cluster whose PostgreSQL does not answer must not hold up the others.
@@ -125,6 +130,14 @@ func clusterOfEditor(_ context.Context, pod client.Object) []reconcile.Request {
 
 // Reconcile brings one cluster's ShardMap in line with its pods.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	result, err := r.reconcile(ctx, request)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	cluster := &v1alpha1.CollabCluster{}
 	err := r.Client.Get(ctx, request.NamespacedName, cluster)
 	if client.IgnoreNotFound(err) != nil {
@@ -133,7 +146,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if gone := apierrors.IsNotFound(err); gone || cluster.DeletionTimestamp != nil {
 		r.detector.Watch(request.NamespacedName, nil)
 		r.remember(request.NamespacedName, 0)
-		return ctrl.Result{}, nil
+		if gone {
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, r.dissolve(ctx, cluster)
 	}
 
 	shardMap := &v1alpha1.ShardMap{}
@@ -144,17 +160,67 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the ShardMap: %w", err)
 	case !metav1.IsControlledBy(shardMap, cluster):
-		r.Recorder.Eventf(cluster, shardMap, corev1.EventTypeWarning, v1alpha1.EventConflict, "Assign",
-			"ShardMap %s does not belong to this CollabCluster; delete it or choose another name", shardMap.Name)
-		return ctrl.Result{}, reconcile.TerminalError(fmt.Errorf("ShardMap %s belongs to somebody else", shardMap.Name))
+		// The cluster's controller tells of it.
+		return ctrl.Result{RequeueAfter: foreignPause}, nil
 	case shardMap.DeletionTimestamp != nil:
 		return ctrl.Result{}, nil
 	}
 	return r.assign(ctx, cluster, shardMap)
 }
 
+// dissolve takes the shards of a CollabCluster that is being deleted from its pods, which flush and close them. Nobody is
+// going to take them over, and pods that are told to stop wait until they own nothing.
+func (r *Reconciler) dissolve(ctx context.Context, cluster *v1alpha1.CollabCluster) error {
+	shardMap := &v1alpha1.ShardMap{}
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cluster), shardMap)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the ShardMap: %w", err)
+	case !metav1.IsControlledBy(shardMap, cluster) || shardMap.DeletionTimestamp != nil:
+		return nil
+	}
+	current, err := shardsOf(shardMap)
+	if err != nil {
+		return reconcile.TerminalError(err)
+	}
+	next := shardMap.DeepCopy()
+	next.Spec = v1alpha1.ShardMapSpec{Shards: entries(assignment.Assign(nil, current, assignment.Limits{}).Shards)}
+	setRestarts(next, nil)
+	_, err = r.write(ctx, shardMap, next)
+	return err
+}
+
+// adopt makes a ShardMap visible again that is not in the cache because somebody removed its labels, and leaves one
+// that belongs to somebody else alone.
+func (r *Reconciler) adopt(
+	ctx context.Context, cluster *v1alpha1.CollabCluster, shardMap *v1alpha1.ShardMap,
+) (ctrl.Result, error) {
+	if !metav1.IsControlledBy(shardMap, cluster) {
+		return ctrl.Result{RequeueAfter: foreignPause}, nil
+	}
+	labelled := shardMap.DeepCopy()
+	for key, value := range child.Labels(cluster.Name, child.Editor) {
+		metav1.SetMetaDataLabel(&labelled.ObjectMeta, key, value)
+	}
+	if maps.Equal(shardMap.Labels, labelled.Labels) || shardMap.DeletionTimestamp != nil {
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	}
+	log.FromContext(ctx).Info("Labelling the shard map, whose labels somebody removed")
+	_, err := r.write(ctx, shardMap, labelled)
+	return ctrl.Result{}, err
+}
+
 // create writes a new ShardMap, whose shards nobody owns yet.
 func (r *Reconciler) create(ctx context.Context, cluster *v1alpha1.CollabCluster) (ctrl.Result, error) {
+	present := &v1alpha1.ShardMap{}
+	switch err := r.Live.Get(ctx, client.ObjectKeyFromObject(cluster), present); {
+	case err == nil:
+		return r.adopt(ctx, cluster, present)
+	case !apierrors.IsNotFound(err):
+		return ctrl.Result{}, fmt.Errorf("reading the ShardMap from the API server: %w", err)
+	}
 	highest, err := r.Epochs.HighestEpoch(ctx, cluster)
 	if err != nil {
 		log.FromContext(ctx).Info("The shard map waits for PostgreSQL to tell the epochs it has seen", "cause", err.Error())
@@ -171,11 +237,7 @@ func (r *Reconciler) create(ctx context.Context, cluster *v1alpha1.CollabCluster
 		},
 		Spec: v1alpha1.ShardMapSpec{Shards: entries(assignment.New(count, highest+1))},
 	}
-	err = r.Client.Create(ctx, shardMap, client.FieldOwner(child.ManagedBy))
-	if apierrors.IsAlreadyExists(err) {
-		return ctrl.Result{RequeueAfter: conflictPause}, nil
-	}
-	if err != nil {
+	if err := r.Client.Create(ctx, shardMap, client.FieldOwner(child.ManagedBy)); err != nil {
 		return ctrl.Result{}, fmt.Errorf("creating the ShardMap: %w", err)
 	}
 	log.FromContext(ctx).Info("Created the shard map", "shards", count, "epoch", highest+1)
@@ -222,24 +284,28 @@ func (r *Reconciler) assign(
 	if result.Pending > 0 {
 		again.RequeueAfter = cmp.Or(pause, movePause)
 	}
-	if slices.Equal(shardMap.Spec.Shards, next.Spec.Shards) &&
-		slices.Equal(shardMap.Spec.Members, next.Spec.Members) &&
-		maps.Equal(shardMap.Annotations, next.Annotations) {
-		return again, nil
-	}
-	// The resource version that was read is the precondition: whoever else has written, nothing is overwritten.
-	err = r.Client.Update(ctx, next, client.FieldOwner(child.ManagedBy))
-	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictPause}, nil
-	}
-	if err != nil {
-		return ctrl.Result{}, fmt.Errorf("updating the ShardMap: %w", err)
+	if written, err := r.write(ctx, shardMap, next); !written || err != nil {
+		return again, err
 	}
 	r.report(ctx, cluster, current, result, seen)
 	if pause == 0 {
 		r.remember(name, result.Moved)
 	}
 	return again, nil
+}
+
+// write replaces a ShardMap by the next one, if that differs. The resource version that was read is the precondition:
+// whoever else has written, nothing is overwritten.
+func (r *Reconciler) write(ctx context.Context, shardMap, next *v1alpha1.ShardMap) (written bool, err error) {
+	if slices.Equal(shardMap.Spec.Shards, next.Spec.Shards) &&
+		slices.Equal(shardMap.Spec.Members, next.Spec.Members) &&
+		maps.Equal(shardMap.Annotations, next.Annotations) && maps.Equal(shardMap.Labels, next.Labels) {
+		return false, nil
+	}
+	if err := r.Client.Update(ctx, next, client.FieldOwner(child.ManagedBy)); err != nil {
+		return false, fmt.Errorf("updating the ShardMap: %w", err)
+	}
+	return true, nil
 }
 
 // pause is the time until shards of a cluster may be moved by plan again.

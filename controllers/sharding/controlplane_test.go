@@ -22,6 +22,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +32,7 @@ import (
 	"collab.dev/operator/api/v1alpha1"
 	"collab.dev/operator/controllers/autoscaling"
 	"collab.dev/operator/controllers/child"
+	"collab.dev/operator/controllers/cluster"
 	"collab.dev/operator/controllers/sharding"
 	"collab.dev/operator/test/controlplane"
 )
@@ -45,9 +47,10 @@ var (
 )
 
 // fakeEpochs answers with a number, or not at all while it is negative.
-type fakeEpochs struct{ highest atomic.Int64 }
+type fakeEpochs struct{ highest, asked atomic.Int64 }
 
 func (e *fakeEpochs) HighestEpoch(context.Context, *v1alpha1.CollabCluster) (int64, error) {
+	e.asked.Add(1)
 	if highest := e.highest.Load(); highest >= 0 {
 		return highest, nil
 	}
@@ -93,14 +96,17 @@ func startControllers(server *controlplane.Server) (stop func() error, err error
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
+	mgr, err := ctrl.NewManager(server.Config, ctrl.Options{
+		Scheme: scheme, Cache: cluster.CacheOptions(nil), Metrics: metricsserver.Options{BindAddress: "0"},
+	})
 	if err != nil {
 		return nil, err
 	}
 	epochs.highest.Store(-1)
 	err = errors.Join(
 		(&sharding.Reconciler{
-			Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("sharding"), Epochs: &epochs, InternalPort: port,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("sharding"), Epochs: &epochs,
+			InternalPort: port,
 		}).SetupWithManager(mgr),
 		(&autoscaling.Reconciler{
 			Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("autoscaling"), InternalPort: port,
@@ -274,6 +280,87 @@ func TestShardsFollowThePodsThatAreAlive(t *testing.T) {
 		m := shardMap(t, "docs")
 		return owned(m)[third.name] == 128 && m.Spec.Shards[0].Epoch > 1000
 	})
+}
+
+func TestAShardMapWithoutItsLabelsIsLabelledAgain(t *testing.T) {
+	epochs.highest.Store(0)
+	create(t, &v1alpha1.CollabCluster{ObjectMeta: metav1.ObjectMeta{Name: "stripped"}})
+	first := startPod(t, "stripped", "stripped-a")
+	await(t, "the pod owns all shards", func() bool { return owned(shardMap(t, "stripped"))[first.name] == 256 })
+	before := shardMap(t, "stripped")
+	// If it were created anew, PostgreSQL would have to be asked.
+	epochs.highest.Store(-1)
+	stripped := before.DeepCopy()
+	stripped.Labels = nil
+	if err := api.Update(t.Context(), stripped); err != nil {
+		t.Fatal(err)
+	}
+	second := startPod(t, "stripped", "stripped-b")
+	await(t, "a new pod gets its share", func() bool { return owned(shardMap(t, "stripped"))[second.name] == 128 })
+	if after := shardMap(t, "stripped"); after.UID != before.UID || after.Labels[child.LabelManagedBy] != child.ManagedBy {
+		t.Errorf("the ShardMap has the labels %v", after.Labels)
+	}
+}
+
+func TestAForeignShardMapIsLeftAloneAndItsPlaceTakenWhenItGoes(t *testing.T) {
+	for name, labels := range map[string]map[string]string{
+		"labelled": child.Labels("labelled", child.Editor),
+		// Of this one no event tells that it has gone.
+		"plain": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			epochs.highest.Store(0)
+			foreign := &v1alpha1.ShardMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels}}
+			for shard := range int32(16) {
+				foreign.Spec.Shards = append(foreign.Spec.Shards, v1alpha1.ShardAssignment{Shard: shard, Epoch: 1})
+			}
+			if err := api.Create(t.Context(), foreign); err != nil {
+				t.Fatal(err)
+			}
+			asked := epochs.asked.Load()
+			create(t, &v1alpha1.CollabCluster{ObjectMeta: metav1.ObjectMeta{Name: name}})
+			p := startPod(t, name, name+"-a")
+			// Half a second is ten times the pause after a lost race.
+			time.Sleep(500 * time.Millisecond)
+			if m := shardMap(t, name); m.ResourceVersion != foreign.ResourceVersion {
+				t.Errorf("the foreign ShardMap was changed: %+v", m)
+			}
+			if n := epochs.asked.Load() - asked; n != 0 {
+				t.Errorf("PostgreSQL was asked %d times for a ShardMap that cannot be made", n)
+			}
+			if err := api.Delete(t.Context(), foreign); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the pod owns all shards", func() bool { return owned(shardMap(t, name))[p.name] == 256 })
+		})
+	}
+}
+
+func TestADeletedClustersPodsOwnNothing(t *testing.T) {
+	epochs.highest.Store(0)
+	cluster := create(t, &v1alpha1.CollabCluster{ObjectMeta: metav1.ObjectMeta{
+		Name: "deleted", Finalizers: []string{"example.com/wait"},
+	}})
+	p := startPod(t, "deleted", "deleted-a")
+	await(t, "the pod owns all shards", func() bool { return owned(shardMap(t, "deleted"))[p.name] == 256 })
+	before := shardMap(t, "deleted")
+	if err := api.Delete(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "nobody owns a shard", func() bool { return owned(shardMap(t, "deleted"))[""] == 256 })
+	after := shardMap(t, "deleted")
+	for i, shard := range after.Spec.Shards {
+		if shard.Epoch <= before.Spec.Shards[i].Epoch {
+			t.Fatalf("shard %d went from %+v to %+v", i, before.Spec.Shards[i], shard)
+		}
+	}
+	if len(after.Spec.Members) > 0 {
+		t.Errorf("members are %+v", after.Spec.Members)
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	if err := api.Patch(t.Context(), cluster, patch); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPodsFollowTheConnections(t *testing.T) {
