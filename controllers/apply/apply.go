@@ -115,17 +115,40 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired runtim
 	a.mu.Lock()
 	a.applied[id] = now
 	a.mu.Unlock()
-
-	switch {
-	case present == nil:
+	if present == nil {
 		return Created, nil
-	case present.GetResourceVersion() == now.version:
-		return Unchanged, nil
+	}
+	changed, err := a.differs(present, object)
+	switch {
+	case err != nil || !changed:
+		return Unchanged, err
 	case known && last.uid == now.uid && last.desired == wanted:
 		return Repaired, nil
 	default:
 		return Updated, nil
 	}
+}
+
+// differs says whether an apply has changed what was there. The resource version does not tell: somebody may have
+// written the status in between.
+func (a *Applier) differs(before client.Object, after *unstructured.Unstructured) (bool, error) {
+	if before.GetResourceVersion() == after.GetResourceVersion() {
+		return false, nil
+	}
+	// Through the same type as what was there, because encodings differ in the empty fields that they leave out.
+	object, err := a.empty(after.GroupVersionKind())
+	if err != nil {
+		return false, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(after.Object, object); err != nil {
+		return false, fmt.Errorf("decode %s %s: %w", after.GetKind(), after.GetName(), err)
+	}
+	was, err := hashObject(before)
+	if err != nil {
+		return false, err
+	}
+	is, err := hashObject(object)
+	return was != is, err
 }
 
 // Forget drops what is known of the objects for which drop is true, so that it does not outlive them.
@@ -146,16 +169,12 @@ func (a *Applier) recall(id key) (*record, bool) {
 	return last, known
 }
 
-// observe reads an object from the cache and, if it is not there, its metadata from the API server, because an object
-// without our labels is not in the cache. It returns nil if the object does not exist.
+// observe reads an object from the cache and, if it is not there, from the API server, because an object without our
+// labels is not in the cache. It returns nil if the object does not exist.
 func (a *Applier) observe(ctx context.Context, id key) (client.Object, error) {
-	empty, err := a.client.Scheme().New(id.kind)
+	object, err := a.empty(id.kind)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not in the scheme: %w", id.kind, err)
-	}
-	object, ok := empty.(client.Object)
-	if !ok {
-		return nil, fmt.Errorf("%s is not an object", id.kind)
+		return nil, err
 	}
 	err = a.client.Get(ctx, id.name, object)
 	if err == nil {
@@ -164,23 +183,31 @@ func (a *Applier) observe(ctx context.Context, id key) (client.Object, error) {
 	if !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("read %s %s from the cache: %w", id.kind.Kind, id.name.Name, err)
 	}
-	metadata := &metav1.PartialObjectMetadata{}
-	metadata.SetGroupVersionKind(id.kind)
-	err = a.live.Get(ctx, id.name, metadata)
+	err = a.live.Get(ctx, id.name, object)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", id.kind.Kind, id.name.Name, err)
 	}
-	return metadata, nil
+	return object, nil
+}
+
+// empty makes an object of a kind.
+func (a *Applier) empty(kind schema.GroupVersionKind) (client.Object, error) {
+	made, err := a.client.Scheme().New(kind)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not in the scheme: %w", kind, err)
+	}
+	object, ok := made.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("%s is not an object", kind)
+	}
+	return object, nil
 }
 
 // covers says whether the object is what came of the last apply, or something older that a lagging cache still shows.
 func (r *record) covers(present client.Object) (bool, error) {
-	if _, partial := present.(*metav1.PartialObjectMetadata); partial {
-		return false, nil
-	}
 	order, err := resourceversion.CompareResourceVersion(present.GetResourceVersion(), r.version)
 	if err == nil && order < 0 {
 		return true, nil
