@@ -35,6 +35,8 @@ const (
 	ReasonEpochsUnknown = "EpochsUnknown"
 	// ReasonNameConflict says that an object of a name that is needed belongs to somebody else.
 	ReasonNameConflict = "NameConflict"
+	// ReasonCredentialsLost says that a Secret with the passwords of volumes that are there was deleted for good.
+	ReasonCredentialsLost = "CredentialsLost"
 	// ReasonApplyFailed says that the API server refused an object.
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonDeleting says that the CollabCluster is being deleted.
@@ -59,6 +61,8 @@ const (
 	EventScaled = "Scaled"
 	// EventConflict is recorded when an object of a name that is needed belongs to somebody else.
 	EventConflict = "NameConflict"
+	// EventCredentialsLost is recorded when a Secret with the passwords of volumes that are there is missing.
+	EventCredentialsLost = "CredentialsLost"
 	// EventDataRetained is recorded when a deleted CollabCluster leaves its volumes and Secrets behind.
 	EventDataRetained = "DataRetained"
 )

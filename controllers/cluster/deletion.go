@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -93,13 +94,12 @@ func (r *Reconciler) delete(
 // from the data), volumes and credentials if the CollabCluster says so.
 func (r *Reconciler) cleanUp(ctx context.Context, cluster *v1alpha1.CollabCluster) error {
 	var errs []error
-	remove := func(object client.Object, name string) {
-		object.SetNamespace(cluster.Namespace)
-		object.SetName(name)
-		errs = append(errs, r.remove(ctx, object))
-	}
 	for _, name := range postgres.PatroniConfigMaps(cluster) {
-		remove(&corev1.ConfigMap{}, name)
+		errs = append(errs, r.removeOwn(ctx, cluster, &corev1.ConfigMap{}, name))
+	}
+	stores := []child.Component{child.Postgres, child.Redis}
+	for _, component := range stores {
+		errs = append(errs, r.unguard(ctx, cluster, child.CredentialsSecret(cluster.Name, component)))
 	}
 	if retains(cluster) {
 		r.Events.Eventf(cluster, nil, corev1.EventTypeNormal, v1alpha1.EventDataRetained, "Delete",
@@ -107,8 +107,10 @@ func (r *Reconciler) cleanUp(ctx context.Context, cluster *v1alpha1.CollabCluste
 			child.CredentialsSecret(cluster.Name, child.Postgres), child.CredentialsSecret(cluster.Name, child.Redis))
 		return errors.Join(errs...)
 	}
-	for _, component := range []child.Component{child.Postgres, child.Redis} {
-		remove(&corev1.Secret{}, child.CredentialsSecret(cluster.Name, component))
+	for _, component := range stores {
+		name := child.CredentialsSecret(cluster.Name, component)
+		errs = append(errs, r.removeOwn(ctx, cluster, &corev1.Secret{}, name),
+			r.removeOwn(ctx, cluster, &corev1.Secret{}, copyName(name)))
 		if err := r.Client.DeleteAllOf(ctx, &corev1.PersistentVolumeClaim{}, client.InNamespace(cluster.Namespace),
 			client.MatchingLabels(child.Selector(cluster.Name, component))); err != nil {
 			errs = append(errs, fmt.Errorf("delete the volumes of %s: %w", component, err))
@@ -117,11 +119,43 @@ func (r *Reconciler) cleanUp(ctx context.Context, cluster *v1alpha1.CollabCluste
 	return errors.Join(errs...)
 }
 
+// removeOwn removes the object of a name, if it is the CollabCluster's.
+func (r *Reconciler) removeOwn(
+	ctx context.Context, cluster *v1alpha1.CollabCluster, object client.Object, name string,
+) error {
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read %T %s: %w", object, name, err)
+	case !ours(cluster, object):
+		return nil
+	}
+	return r.remove(ctx, object)
+}
+
+// unguard lets a Secret be deleted: with its CollabCluster, or later by whoever needs its volumes no longer.
+func (r *Reconciler) unguard(ctx context.Context, cluster *v1alpha1.CollabCluster, name string) error {
+	guarded := &corev1.Secret{}
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, guarded)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read Secret %s: %w", name, err)
+	}
+	return r.release(ctx, guarded)
+}
+
+// remove deletes an object that was read before, and none that has taken its place since.
 func (r *Reconciler) remove(ctx context.Context, object client.Object) error {
 	if !object.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
-	err := r.Client.Delete(ctx, object, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	uid := object.GetUID()
+	err := r.Client.Delete(ctx, object, client.PropagationPolicy(metav1.DeletePropagationBackground),
+		client.Preconditions{UID: &uid})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
 	}

@@ -65,7 +65,7 @@ const (
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;update;patch
-// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=deletecollection
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;deletecollection
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -210,12 +210,13 @@ func quietConflict(ctx context.Context, err error) (ctrl.Result, error) {
 // failures are what went wrong with the children, by the condition that tells of it.
 type failures map[string][]error
 
-// retriable are the failures that another try may mend. A foreign object is none: somebody has to remove it.
+// retriable are the failures that another try may mend. A foreign object is none, nor is a lost password: somebody has
+// to do something.
 func (f failures) retriable() error {
 	var all []error
 	for _, errs := range f {
 		for _, err := range errs {
-			if !errors.Is(err, apply.ErrForeign) {
+			if !errors.Is(err, apply.ErrForeign) && !errors.Is(err, errLost) {
 				all = append(all, err)
 			}
 		}
@@ -301,9 +302,12 @@ func (r *Reconciler) announce(
 	// Without the child in it, Events of the same reason would be taken for one that repeats.
 	object := &corev1.ObjectReference{Kind: kind, Namespace: cluster.Namespace, Name: name}
 	switch {
+	case errors.Is(err, errLost):
+		if !told(cluster, condition, v1alpha1.ReasonCredentialsLost) {
+			r.Events.Eventf(cluster, object, corev1.EventTypeWarning, v1alpha1.EventCredentialsLost, "Apply", "%s", err.Error())
+		}
 	case errors.Is(err, apply.ErrForeign):
-		known := meta.FindStatusCondition(cluster.Status.Conditions, condition)
-		if known != nil && known.Reason == v1alpha1.ReasonNameConflict {
+		if told(cluster, condition, v1alpha1.ReasonNameConflict) {
 			return
 		}
 		r.Events.Eventf(cluster, object, corev1.EventTypeWarning, v1alpha1.EventConflict, "Apply",
@@ -316,6 +320,12 @@ func (r *Reconciler) announce(
 	case outcome == apply.Updated:
 		log.FromContext(ctx).Info("updated a child", "kind", kind, "name", name)
 	}
+}
+
+// told says whether a condition has the reason already.
+func told(cluster *v1alpha1.CollabCluster, condition, reason string) bool {
+	known := meta.FindStatusCondition(cluster.Status.Conditions, condition)
+	return known != nil && known.Reason == reason
 }
 
 // forget drops what is remembered of a CollabCluster that is gone.

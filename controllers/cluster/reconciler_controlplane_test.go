@@ -5,6 +5,7 @@ package cluster_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -216,6 +217,102 @@ func TestAForeignObjectIsNeverAdopted(t *testing.T) {
 	awaitCondition(t, ns, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 }
 
+func TestDeletedCredentialsComeBackAndChangedOnesAreRefused(t *testing.T) {
+	owner := create(t, namespace(t), v1alpha1.CollabClusterSpec{DeletionPolicy: v1alpha1.DeletionDelete})
+	awaitObject[corev1.Secret](t, owner, "docs-postgres-credentials")
+	volume(t, owner)
+	for name, key := range map[string]string{
+		"docs-postgres-credentials": "superuser-password", "docs-redis-credentials": redis.PasswordKey,
+	} {
+		before := awaitObject[corev1.Secret](t, owner, name)
+		changed := before.DeepCopy()
+		changed.Data[key] = []byte("another")
+		if err := api.Update(t.Context(), changed); !apierrors.IsInvalid(err) {
+			t.Errorf("a change of %s got %v", name, err)
+		}
+		must(t, api.Delete(t.Context(), before))
+		var after *corev1.Secret
+		eventually(t, func() error {
+			var err error
+			after, err = get[corev1.Secret](t.Context(), owner.Namespace, name)
+			if err == nil && after.UID == before.UID {
+				err = fmt.Errorf("%s is not made anew", name)
+			}
+			return err
+		})
+		if string(after.Data[key]) != string(before.Data[key]) || len(after.Data) != len(before.Data) {
+			t.Errorf("%s has other passwords than before", name)
+		}
+		awaitGone[corev1.Secret](t, owner.Namespace, name+"-copy")
+	}
+	awaitEvent(t, owner, v1alpha1.EventRepaired, "Secret docs-postgres-credentials")
+}
+
+func TestLostCredentialsOfVolumesAreNotReplacedByOthers(t *testing.T) {
+	ns := namespace(t)
+	owner := create(t, ns, v1alpha1.CollabClusterSpec{})
+	// Retained, it has no owner.
+	var before *corev1.Secret
+	eventually(t, func() (err error) {
+		before, err = get[corev1.Secret](t.Context(), ns, "docs-postgres-credentials")
+		return err
+	})
+	must(t, api.Delete(t.Context(), owner))
+	awaitGone[v1alpha1.CollabCluster](t, ns, owner.Name)
+	must(t, api.Delete(t.Context(), before))
+	awaitGone[corev1.Secret](t, ns, before.Name)
+	volume(t, owner)
+
+	again := create(t, ns, v1alpha1.CollabClusterSpec{})
+	awaitCondition(t, ns, v1alpha1.ConditionPostgresReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsLost)
+	awaitEvent(t, again, v1alpha1.EventCredentialsLost, "data-docs-postgres-0")
+	awaitGone[corev1.Secret](t, ns, before.Name)
+	restored := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: before.Name, Namespace: ns, Labels: child.Labels("docs", child.Postgres)},
+		Data:       before.Data,
+	}
+	must(t, api.Create(t.Context(), restored))
+	eventually(t, func() error {
+		taken, err := get[corev1.Secret](t.Context(), ns, before.Name)
+		if err == nil && (!ptr.Deref(taken.Immutable, false) || len(taken.Finalizers) == 0) {
+			err = fmt.Errorf("the Secret made by hand is not guarded: %+v", taken.ObjectMeta)
+		}
+		return err
+	})
+	eventually(t, func() error {
+		now, err := get[v1alpha1.CollabCluster](t.Context(), ns, "docs")
+		if err == nil && meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionPostgresReady).Reason ==
+			v1alpha1.ReasonCredentialsLost {
+			err = errors.New("credentials are lost still")
+		}
+		return err
+	})
+}
+
+func TestDeletionLeavesWhatIsForeign(t *testing.T) {
+	ns := namespace(t)
+	foreign := []client.Object{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "docs-redis-credentials", Namespace: ns}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "docs-postgres-config", Namespace: ns}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Name: "docs-postgres-sync", Namespace: ns, Labels: child.Labels("other", child.Postgres),
+		}},
+	}
+	for _, object := range foreign {
+		must(t, api.Create(t.Context(), object))
+	}
+	owner := create(t, ns, v1alpha1.CollabClusterSpec{DeletionPolicy: v1alpha1.DeletionDelete})
+	awaitCondition(t, ns, v1alpha1.ConditionRedisReady, metav1.ConditionFalse, v1alpha1.ReasonNameConflict)
+	must(t, api.Delete(t.Context(), owner))
+	awaitGone[v1alpha1.CollabCluster](t, ns, owner.Name)
+	for _, object := range foreign {
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil ||
+			object.GetDeletionTimestamp() != nil {
+			t.Errorf("%T %s is gone (%v)", object, object.GetName(), err)
+		}
+	}
+}
+
 func TestDeletionGoesInOrderAndLeavesNothing(t *testing.T) {
 	owner := create(t, namespace(t), v1alpha1.CollabClusterSpec{DeletionPolicy: v1alpha1.DeletionDelete})
 	playControllers(t, owner)
@@ -377,7 +474,7 @@ func leftByPatroni(t *testing.T, owner *v1alpha1.CollabCluster) {
 	t.Helper()
 	for _, name := range postgres.PatroniConfigMaps(owner) {
 		must(t, api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: owner.Namespace, Labels: child.Selector(owner.Name, child.Postgres),
+			Name: name, Namespace: owner.Namespace, Labels: child.Labels(owner.Name, child.Postgres),
 		}}))
 	}
 }

@@ -96,11 +96,14 @@ func ownConditions(cluster *v1alpha1.CollabCluster) []metav1.Condition {
 	return own
 }
 
-// describe makes a condition of what went wrong. Somebody has to act on a foreign object, so that it is named first.
+// describe makes a condition of what went wrong. What somebody has to act on is named first.
 func describe(errs []error) (metav1.ConditionStatus, string, string) {
 	for _, err := range errs {
-		if errors.Is(err, apply.ErrForeign) {
+		switch {
+		case errors.Is(err, apply.ErrForeign):
 			return metav1.ConditionFalse, v1alpha1.ReasonNameConflict, shorten(err.Error())
+		case errors.Is(err, errLost):
+			return metav1.ConditionFalse, v1alpha1.ReasonCredentialsLost, shorten(err.Error())
 		}
 	}
 	return metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, shorten(errors.Join(errs...).Error())
