@@ -17,6 +17,8 @@ kind_start() {
 		kind export kubeconfig --name "$kind_cluster" --kubeconfig "$kubeconfig" --quiet
 		return
 	fi
+	# What an earlier cluster had loaded, this one has not.
+	rm -rf "$state/images"
 	kind create cluster --name "$kind_cluster" --kubeconfig "$kubeconfig" --wait 180s --config - >&2 <<-EOF ||
 		kind: Cluster
 		apiVersion: kind.x-k8s.io/v1alpha4

@@ -12,8 +12,12 @@ repository=$(cd "$local_cluster_dir/../.." && pwd)
 cache=${COLLAB_CACHE:-$HOME/.cache/collab-operator}
 bin=$cache/bin
 
-# Everything that belongs to the running cluster. stop.sh removes it.
-state=${COLLAB_STATE:-/var/lib/collab-operator/local-cluster}
+# Everything that belongs to the running cluster. stop.sh removes it. With kind that is little, and nobody need be root.
+if [[ ${PROVIDER:-local} == kind ]]; then
+	state=${COLLAB_STATE:-$cache/kind}
+else
+	state=${COLLAB_STATE:-/var/lib/collab-operator/local-cluster}
+fi
 kubeconfig=$state/kubeconfig
 logs=$state/logs
 pki=$state/pki

@@ -142,7 +142,9 @@ changed=()
 if [[ $provider == local ]]; then
 	"$repository/hack/images/build.sh"
 else
-	mapfile -t changed < <(kind_images)
+	# In a variable first: a failure in <(...) would go unseen.
+	missing=$(kind_images)
+	mapfile -t changed < <(grep . <<<"$missing" || true)
 fi
 
 if [[ $provider == local ]]; then
