@@ -3,7 +3,8 @@
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-hack/test/node.sh
+node=$(hack/test/node.sh)
+PATH=$node:$PATH
 hack/test/stores.sh
 # What y-websocket 2 lists as optional is its server's.
 npm --prefix test/clients ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null || {

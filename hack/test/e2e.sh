@@ -9,7 +9,8 @@ cd "$repository"
 
 need_root
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-hack/test/node.sh
+node=$(hack/test/node.sh)
+PATH=$node:$PATH
 npm --prefix test/e2e/clients ci --no-audit --no-fund --loglevel=error >/dev/null ||
 	die "npm could not install the clients (see above)" \
 		"check that npm's registry is reachable: npm config get registry"

@@ -6,7 +6,7 @@ set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 stages=("$@")
-[[ $# -gt 0 ]] || stages=(lint test-unit test-controlplane test-stores test-clients test-fuzz test-e2e)
+[[ $# -gt 0 ]] || stages=(verify lint test-unit test-controlplane test-stores test-clients test-fuzz test-e2e)
 
 log=$(mktemp)
 builder=
