@@ -33,9 +33,9 @@ include hack/local-cluster/cluster.mk
 
 .PHONY: test-unit test-controlplane test-stores test-clients test-fuzz test-e2e lint fuzz bench-failover bench-crdt bench-editor
 test-unit: $(tools)/gotestsum ## Run the tests that need no servers, with the race detector. Yjs from npm is the reference.
-	@hack/test/node.sh
-	@COLLAB_REQUIRE_NODE=1 $(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -vE '/test/e2e|$(node_tests)')
-	@COLLAB_REQUIRE_NODE=1 $(gotest) -- $(TESTFLAGS) $$(go list ./... | grep -E '$(node_tests)')
+	@node=$$(hack/test/node.sh); export COLLAB_REQUIRE_NODE=1 PATH=$$node:$$PATH; \
+		$(gotest) -- -race $(TESTFLAGS) $$(go list ./... | grep -vE '/test/e2e|$(node_tests)'); \
+		$(gotest) -- $(TESTFLAGS) $$(go list ./... | grep -E '$(node_tests)')
 
 # The control-plane programs come from the local cluster's build; the last line that build.sh prints is their folder.
 test-controlplane: $(tools)/gotestsum ## Run the tests of the operator against a real API server.
@@ -91,9 +91,11 @@ manifests: $(tools)/controller-gen ## Generate the CRDs and the operator's role,
 	@$(tools)/controller-gen rbac:roleName=collab-operator paths=./controllers/... output:rbac:dir=config/rbac
 	@hack/chart.sh
 
-verify: generate manifests ## Check that what is generated is committed.
-	@git diff --exit-code -- api config charts && [[ -z $$(git status --porcelain -- api config charts) ]] || { \
-		git status --short -- api config charts; printf 'generated files differ: commit what make generate manifests makes\n' >&2; exit 1; }
+generated = find api config charts -type f -exec sha256sum {} + | sort
+verify: ## Check that what is generated is what make generate manifests makes.
+	@before=$$($(generated)); $(MAKE) --no-print-directory generate manifests; \
+		diff <(printf '%s\n' "$$before") <($(generated)) || { \
+		printf 'these files were not as they are generated; they are now: look at them and commit them\n' >&2; exit 1; }
 
 ##@ Help
 
