@@ -38,6 +38,8 @@ const patience = 60 * time.Second
 var (
 	// api is the administrator's client.
 	api client.Client
+	// operator is the configuration with the operator's rights and no more.
+	operator *rest.Config
 	// writes counts the requests of the operator to the API server that were not reads.
 	writes counter
 	// looks counts how often a reconciliation asked for a Redis primary.
@@ -82,16 +84,16 @@ func startOperator(server *controlplane.Server) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+	operator = rest.CopyConfig(config)
+	operator.QPS = -1
+	operator.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return &counting{next: next}
 	})
 	scheme, err := controlplane.Scheme()
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	mgr, err := ctrl.NewManager(operator, ctrl.Options{
 		Scheme:  scheme,
 		Cache:   cluster.CacheOptions(nil),
 		Client:  client.Options{FieldValidation: "Strict"},
@@ -241,9 +243,10 @@ func awaitEvent(t *testing.T, cluster *v1alpha1.CollabCluster, reason, text stri
 	})
 }
 
-// pods plays kubelet: it makes ready pods of a component.
+// pods plays kubelet: it makes ready pods of a component, in a network of their own.
 func pods(
 	t *testing.T, owner *v1alpha1.CollabCluster, component child.Component, template map[string]string, count int32,
+	network string,
 ) {
 	t.Helper()
 	for i := range count {
@@ -264,7 +267,7 @@ func pods(
 		}
 		must(t, api.Create(t.Context(), pod))
 		pod.Status = corev1.PodStatus{
-			Phase: corev1.PodRunning, PodIP: fmt.Sprintf("10.0.%d.%d", len(component), i+1),
+			Phase: corev1.PodRunning, PodIP: fmt.Sprintf("%s.%d", network, i+1),
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		}
 		pod.Status.PodIPs = []corev1.PodIP{{IP: pod.Status.PodIP}}
@@ -275,10 +278,17 @@ func pods(
 // playControllers does what the controllers of Kubernetes and the sharding reconciler would do, so that all is well.
 func playControllers(t *testing.T, owner *v1alpha1.CollabCluster) {
 	t.Helper()
+	playKubernetes(t, owner, "10.0.1")
+	playSharding(t, owner)
+}
+
+// playKubernetes does what the controllers of Kubernetes would do. Editor pods are in the network of that beginning.
+func playKubernetes(t *testing.T, owner *v1alpha1.CollabCluster, network string) {
+	t.Helper()
 	for _, component := range []child.Component{child.Postgres, child.Redis} {
 		set := awaitObject[appsv1.StatefulSet](t, owner, child.ObjectName(owner.Name, component))
 		count := *set.Spec.Replicas
-		pods(t, owner, component, set.Spec.Template.Labels, count)
+		pods(t, owner, component, set.Spec.Template.Labels, count, fmt.Sprintf("10.0.1%d", len(component)))
 		set.Status = appsv1.StatefulSetStatus{
 			ObservedGeneration: set.Generation, Replicas: count, ReadyReplicas: count, CurrentReplicas: count,
 			UpdatedReplicas: count, AvailableReplicas: count, CurrentRevision: "1", UpdateRevision: "1",
@@ -288,16 +298,28 @@ func playControllers(t *testing.T, owner *v1alpha1.CollabCluster) {
 	for _, component := range []child.Component{child.HAProxy, child.Editor} {
 		deployment := awaitObject[appsv1.Deployment](t, owner, child.ObjectName(owner.Name, component))
 		count := *deployment.Spec.Replicas
-		pods(t, owner, component, deployment.Spec.Template.Labels, count)
-		deployment.Status = appsv1.DeploymentStatus{
-			ObservedGeneration: deployment.Generation, Replicas: count, ReadyReplicas: count, UpdatedReplicas: count,
-			AvailableReplicas: count,
-			Conditions: []appsv1.DeploymentCondition{
-				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
-			},
-		}
-		must(t, api.Status().Update(t.Context(), deployment))
+		pods(t, owner, component, deployment.Spec.Template.Labels, count,
+			map[child.Component]string{child.HAProxy: "10.0.2", child.Editor: network}[component])
+		// The operator may be handing the number of pods over to the autoscaler.
+		eventually(t, func() error {
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(deployment), deployment); err != nil {
+				return err
+			}
+			deployment.Status = appsv1.DeploymentStatus{
+				ObservedGeneration: deployment.Generation, Replicas: count, ReadyReplicas: count, UpdatedReplicas: count,
+				AvailableReplicas: count,
+				Conditions: []appsv1.DeploymentCondition{
+					{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
+				},
+			}
+			return api.Status().Update(t.Context(), deployment)
+		})
 	}
+}
+
+// playSharding gives all shards to the first editor pod.
+func playSharding(t *testing.T, owner *v1alpha1.CollabCluster) {
+	t.Helper()
 	pod, err := get[corev1.Pod](t.Context(), owner.Namespace, child.ObjectName(owner.Name, child.Editor)+"-0")
 	must(t, err)
 	shardMap := &v1alpha1.ShardMap{ObjectMeta: metav1.ObjectMeta{

@@ -3,12 +3,16 @@
 package cluster_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
 	"regexp"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,12 +26,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/controllers/autoscaling"
 	"collab.dev/operator/controllers/child"
+	"collab.dev/operator/controllers/cluster"
 	"collab.dev/operator/controllers/postgres"
 	"collab.dev/operator/controllers/redis"
+	"collab.dev/operator/controllers/sharding"
+	"collab.dev/operator/test/controlplane"
 )
 
 func TestACollabClusterGetsItsChildrenAndBecomesReady(t *testing.T) {
@@ -133,10 +143,101 @@ func TestAChangedChildIsRepaired(t *testing.T) {
 }
 
 func TestASteadyStateMakesNoWrites(t *testing.T) {
-	const duration = 20 * time.Second
 	owner := create(t, namespace(t), v1alpha1.CollabClusterSpec{})
 	playControllers(t, owner)
 	awaitCondition(t, owner.Namespace, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	makesNoWrites(t, owner)
+}
+
+// TestASteadyStateMakesNoWritesWhileShardsAndPodsAreWatched runs the two other controllers too, which probe the pods,
+// read their load and keep a real ShardMap.
+func TestASteadyStateMakesNoWritesWhileShardsAndPodsAreWatched(t *testing.T) {
+	owner := create(t, namespace(t), v1alpha1.CollabClusterSpec{Editor: &v1alpha1.EditorSpec{
+		Autoscaling: &v1alpha1.AutoscalingSpec{
+			MinReplicas: ptr.To[int32](2), MaxReplicas: 4, TargetConnectionsPerPod: ptr.To[int32](3),
+		},
+	}})
+	var reads atomic.Int64
+	port := serveEditors(t, owner, "127.0.8", 2, &reads)
+	scheme, err := controlplane.Scheme()
+	must(t, err)
+	mgr, err := ctrl.NewManager(operator, ctrl.Options{
+		Scheme: scheme, Cache: cluster.CacheOptions([]string{owner.Namespace}),
+		Client: client.Options{FieldValidation: "Strict"}, Metrics: metricsserver.Options{BindAddress: "0"},
+	})
+	must(t, err)
+	recorder := mgr.GetEventRecorder(child.ManagedBy)
+	must(t, (&sharding.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Epochs: noEpochs{}, InternalPort: port,
+	}).SetupWithManager(mgr))
+	must(t, (&autoscaling.Reconciler{
+		Client: mgr.GetClient(), Recorder: recorder, InternalPort: port,
+	}).SetupWithManager(mgr))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	defer func() {
+		cancel()
+		must(t, <-ended)
+	}()
+
+	playKubernetes(t, owner, "127.0.8")
+	awaitCondition(t, owner.Namespace, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	awaitCondition(t, owner.Namespace, v1alpha1.ConditionScalingActive, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	// A number of connections alone is written every ten seconds at most.
+	eventually(t, func() error {
+		found, err := get[v1alpha1.CollabCluster](t.Context(), owner.Namespace, "docs")
+		if err == nil && ptr.Deref(found.Status.Editor.Connections, 0) != 6 {
+			err = fmt.Errorf("the status is %+v", found.Status.Editor)
+		}
+		return err
+	})
+	before := reads.Load()
+	makesNoWrites(t, owner)
+	// Each pod every five seconds, and a little.
+	if made := reads.Load() - before; made < 4 {
+		t.Errorf("the load was read only %d times", made)
+	}
+}
+
+// noEpochs plays a PostgreSQL that has seen none.
+type noEpochs struct{}
+
+func (noEpochs) HighestEpoch(context.Context, *v1alpha1.CollabCluster) (int64, error) { return 0, nil }
+
+// serveEditors plays the processes of editor pods, which have three connections each, and returns their port.
+func serveEditors(
+	t *testing.T, owner *v1alpha1.CollabCluster, network string, count int, reads *atomic.Int64,
+) (port int) {
+	t.Helper()
+	for i := range count {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("%s.%d:%d", network, i+1, port))
+		must(t, err)
+		port = listener.Addr().(*net.TCPAddr).Port
+		server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/load" {
+					return
+				}
+				reads.Add(1)
+				pod, err := get[corev1.Pod](r.Context(), owner.Namespace, fmt.Sprintf("docs-editor-%d", i))
+				if err != nil {
+					http.Error(w, err.Error(), http.StatusServiceUnavailable)
+					return
+				}
+				_, _ = fmt.Fprintf(w, `{"pod": %q, "uid": %q, "connections": 3}`, pod.Name, pod.UID)
+			})}
+		done := make(chan struct{})
+		go func() { defer close(done); _ = server.Serve(listener) }()
+		t.Cleanup(func() { _ = server.Close(); <-done })
+	}
+	return port
+}
+
+// makesNoWrites waits until the operator is done with what made the CollabCluster ready, and counts what it writes after.
+func makesNoWrites(t *testing.T, owner *v1alpha1.CollabCluster) {
+	t.Helper()
+	const duration = 20 * time.Second
 	// The Events of the first minutes are written in the background.
 	quiet, count := time.Now(), writes.total.Load()
 	eventually(t, func() error {

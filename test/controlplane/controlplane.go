@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,6 +58,8 @@ func Start() (*Server, error) {
 		Scheme:                scheme,
 		CRDDirectoryPaths:     []string{filepath.Join(root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+		// Programs of the local cluster may be built at the same time.
+		ControlPlaneStartTimeout: time.Minute,
 	}
 	environment.ControlPlane.GetAPIServer().Path = filepath.Join(folder, "kube-apiserver")
 	environment.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(folder, "etcd")}
