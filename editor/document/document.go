@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -70,8 +71,8 @@ type Content struct {
 // Sink is told what happens in a document. Its methods are called with the document locked: they must neither block
 // nor call the document.
 type Sink interface {
-	// Attached is called first, with the document's state vector.
-	Attached(stateVector []byte)
+	// Attached is called first, with the document's state vector and how many bytes it may still grow by.
+	Attached(stateVector []byte, room int)
 	// Update brings a change of others.
 	Update(update []byte)
 	// Awareness brings changed presence.
@@ -228,7 +229,7 @@ func (d *Document) Attach(sink Sink) (*Attachment, error) {
 	}
 	a := &Attachment{document: d, sink: sink}
 	d.sinks[a] = struct{}{}
-	sink.Attached(d.engine.EncodeStateVector())
+	sink.Attached(d.engine.EncodeStateVector(), d.room())
 	if d.hot {
 		sink.Follow(true)
 	}
@@ -330,6 +331,14 @@ func (d *Document) reload() {
 	if d.opts.Broken != nil {
 		d.opts.Broken()
 	}
+}
+
+// room is how many bytes the document may still grow by.
+func (d *Document) room() int {
+	if d.opts.MaxBytes == 0 {
+		return math.MaxInt
+	}
+	return max(d.opts.MaxBytes-d.bytes, 0)
 }
 
 // fits says whether there is room for an update. There always is for one that brings no content, so that a full

@@ -103,7 +103,7 @@ func (p *typist) insert(t *testing.T, text string) []byte {
 	return p.last
 }
 
-func (*record) Attached([]byte)                 {}
+func (*record) Attached([]byte, int)            {}
 func (r *record) Update([]byte)                 { r.updates++ }
 func (*record) Awareness([]byte)                {}
 func (r *record) Stateless(payload []byte)      { r.messages = append(r.messages, string(payload)) }

@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,9 @@ const (
 	answerTimeout = 7 * time.Second
 	// recentUpdates bounds how many updates wait for being counted as known.
 	recentUpdates = 256
+	// margin is how much room a document must have for its members to be told of a change before the owner has taken it: so
+	// much may be under way from other edges.
+	margin = 1 << 20
 	// pendingBytes bounds what waits for the room's turn.
 	pendingBytes = 1 << 20
 	// maxAnnounced bounds the clients that a member may bring into the room: itself, and some of which it heard before we did.
@@ -101,6 +105,8 @@ type room struct {
 	size    int
 	heard   []protocol.Presence
 	asked   time.Time
+	// left is how many bytes the document may grow by, if all that was told since the owner said so was new.
+	left int
 	// known is what all members have been told of, but for recent, which is still to be counted.
 	known  crdt.StateVector
 	recent [][]byte
@@ -220,6 +226,7 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 // members get what they may have missed and are asked for what the owner may lack. The room is locked.
 func (r *room) attached(k *link, f *peer.Frame) {
 	r.link, r.channel = k, f.Channel
+	r.left = int(min(f.ID, math.MaxInt)) //nolint:gosec // It fits.
 	for _, s := range r.out {
 		r.up(s.frame)
 	}
@@ -369,6 +376,7 @@ func (r *room) tell(m message, except *member) {
 func (r *room) change(update []byte, by *member) {
 	r.pending = append(r.pending, pending{update, by})
 	r.size += len(update)
+	r.left -= len(update)
 	if r.size > pendingBytes {
 		r.bring()
 		return
@@ -474,16 +482,15 @@ type waiter interface {
 }
 
 // update takes a member's change. It waits while too much is not acknowledged, so that its caller does not read on, and
-// returns false if that ends by stop. A reply to SyncStep1 mostly repeats what everybody knows: the owner
-// decides whether the others need it.
+// returns false if that ends by stop. A reply to SyncStep1 mostly repeats what everybody knows, and a change of a document
+// that is nearly full may be refused: the owner decides whether the others hear of it.
 func (r *room) update(stop waiter, m *member, update []byte, reply bool, done fate) bool {
 	origin, user := m.author()
 	f := &peer.Frame{Kind: peer.Update, Text: origin + "\x00" + user, Parts: [][]byte{update}}
-	if reply {
-		f.Parts = append(f.Parts, []byte{1})
-	}
 	return r.post(stop, f, done, func() {
-		if !reply {
+		if reply || len(update) > r.left-margin {
+			f.Parts = append(f.Parts, []byte{1})
+		} else {
 			r.change(update, m)
 		}
 	})

@@ -22,7 +22,7 @@ const (
 	Pong
 	// Attach opens a channel to the document Text, whose shard has epoch ID as far as the edge knows.
 	Attach
-	// Attached says that the channel is open; Parts[0] is the document's state vector.
+	// Attached says that the channel is open; Parts[0] is the document's state vector, ID how many bytes it may grow by.
 	Attached
 	// Refused says that the channel cannot be opened: the pod does not serve the document or, with the Text Deleted,
 	// nobody does.

@@ -264,7 +264,7 @@ func TestAnEvictedDocumentIsStoredBeforeItIsOpenedAgain(t *testing.T) {
 // listener is a sink that tells when its document closes.
 type listener struct{ closed chan struct{} }
 
-func (listener) Attached([]byte)                  {}
+func (listener) Attached([]byte, int)             {}
 func (listener) Update([]byte)                    {}
 func (listener) Awareness([]byte)                 {}
 func (listener) Follow(bool)                      {}

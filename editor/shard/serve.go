@@ -269,12 +269,14 @@ func (k sink) send(kind peer.Kind, id uint64, parts ...[]byte) {
 	k.session.send(&peer.Frame{Kind: kind, Channel: k.channel, ID: id, Parts: parts})
 }
 
-func (k sink) Attached(stateVector []byte) { k.send(peer.Attached, 0, stateVector) }
-func (k sink) Update(update []byte)        { k.send(peer.Update, 0, update) }
-func (k sink) Awareness(update []byte)     { k.send(peer.Awareness, 0, update) }
-func (k sink) Stateless(payload []byte)    { k.send(peer.Stateless, 0, payload) }
-func (k sink) Ack(id uint64)               { k.send(peer.Ack, id) }
-func (k sink) Closed()                     { k.send(peer.Moved, 0) }
+func (k sink) Attached(stateVector []byte, room int) {
+	k.send(peer.Attached, uint64(room), stateVector)
+}
+func (k sink) Update(update []byte)     { k.send(peer.Update, 0, update) }
+func (k sink) Awareness(update []byte)  { k.send(peer.Awareness, 0, update) }
+func (k sink) Stateless(payload []byte) { k.send(peer.Stateless, 0, payload) }
+func (k sink) Ack(id uint64)            { k.send(peer.Ack, id) }
+func (k sink) Closed()                  { k.send(peer.Moved, 0) }
 
 // Follow asks the edge to take updates from the store's feed, or not to.
 func (k sink) Follow(follow bool) {
