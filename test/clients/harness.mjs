@@ -36,12 +36,15 @@ export const folder = mkdtempSync(join(tmpdir(), 'collab-clients-'))
 atEnd(() => rmSync(folder, { recursive: true, force: true }))
 
 // until waits for a condition, generously: other things may run on the machine. When that is in vain, saw tells what there
-// was instead.
+// was instead. It leaves most of the time to the clients, however long it takes to look.
 export async function until (what, condition, saw = () => '', seconds = 120) {
-  for (const start = Date.now(); !(await condition()); await new Promise(resolve => setTimeout(resolve, 5))) {
+  for (const start = Date.now(); ;) {
+    const looked = performance.now()
+    if (await condition()) return
     if (Date.now() - start > seconds * 1000) {
       throw new Error(`waited ${seconds} s in vain for ${what}; saw ${JSON.stringify(await saw())}`)
     }
+    await new Promise(resolve => setTimeout(resolve, Math.max(5, 10 * (performance.now() - looked))))
   }
 }
 
