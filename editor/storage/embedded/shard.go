@@ -30,6 +30,8 @@ type shard struct {
 	unanswered []*item
 	waiting    int
 	answering  bool
+	// abandoned says that all senders were told that their operations may not be stored.
+	abandoned bool
 	// err says why nothing is taken anymore; flushed is closed when nothing waits then.
 	err     error
 	flushed chan struct{}
@@ -96,7 +98,6 @@ func poke(c chan struct{}) {
 func (s *shard) settle(i *item, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting--
 	if i.snapshot != nil {
 		// Not by the goroutine that answers: it may wait for a lock of whoever waits for the snapshot.
 		i.done(err)
@@ -107,12 +108,15 @@ func (s *shard) settle(i *item, err error) {
 	}
 }
 
-// told lets senders be told of what was settled.
-func (s *shard) told() {
+// told lets senders be told of the items that were settled. Close must not come between: it waits for those who tell.
+func (s *shard) told(items int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.waiting -= items
+	if !s.abandoned {
+		s.answer()
+	}
 	s.checkFlushed()
-	s.answer()
 }
 
 // answer starts telling senders what became of their operations, in order, unless somebody does. The caller holds mu.
@@ -305,6 +309,7 @@ func (s *shard) Close(ctx context.Context) error {
 func (s *shard) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.abandoned = true
 	for _, waiting := range s.unanswered {
 		if !waiting.settled {
 			waiting.settled, waiting.err = true, s.err

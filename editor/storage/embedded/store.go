@@ -446,7 +446,7 @@ func (s *Store) withdraw(withdrawn *item) {
 	s.mu.Unlock()
 	for _, i := range gone {
 		i.shard.settle(i, storage.ErrClosed)
-		i.shard.told()
+		i.shard.told(1)
 	}
 }
 
@@ -521,13 +521,13 @@ func (s *Store) committed(batch []*item, refused map[*item]error) {
 		s.count(i, -1)
 	}
 	s.mu.Unlock()
-	shards := map[*shard]struct{}{}
+	settled := map[*shard]int{}
 	for _, i := range batch {
 		i.shard.settle(i, refused[i])
-		shards[i.shard] = struct{}{}
+		settled[i.shard]++
 	}
-	for opened := range shards {
-		opened.told()
+	for opened, items := range settled {
+		opened.told(items)
 	}
 }
 
