@@ -101,7 +101,7 @@ func sample() *v1alpha1.CollabCluster {
 		ObjectMeta: metav1.ObjectMeta{Name: clusterName, Namespace: namespace},
 		Spec: v1alpha1.CollabClusterSpec{
 			Editor: &v1alpha1.EditorSpec{
-				TerminationGracePeriodSeconds: new(int32(20)),
+				TerminationGracePeriodSeconds: new(int32(40)),
 				Autoscaling: &v1alpha1.AutoscalingSpec{
 					MinReplicas:             new(int32(minReplicas)),
 					MaxReplicas:             maxReplicas,
