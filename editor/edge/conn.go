@@ -632,8 +632,9 @@ func (c *conn) keepalive() {
 func (c *conn) turn(buffer []byte) []byte {
 	var bytes []byte
 	var last bool
-	if c.rest != nil {
-		bytes, last, c.rest = c.rest.bytes, c.rest.last, nil
+	before := c.rest
+	if before != nil {
+		bytes, last, c.rest = before.bytes, before.last, nil
 	} else {
 		b := c.out.take()
 		if b == nil {
@@ -647,7 +648,11 @@ func (c *conn) turn(buffer []byte) []byte {
 	case err != nil:
 		c.fail()
 	case n < len(bytes):
-		c.rest = &rest{slices.Clone(bytes[n:]), last}
+		left := bytes[n:]
+		if before == nil { // The buffer is the next connection's.
+			left = slices.Clone(left)
+		}
+		c.rest = &rest{left, last}
 		c.edge.poller.room(c)
 		return buffer
 	case last:
