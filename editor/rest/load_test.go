@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,11 +27,6 @@ import (
 
 func TestAnUpdateThatWaitsForAnOwnerStaysWhatItWas(t *testing.T) {
 	s := prepare(t, false, nil)
-	watcher, err := s.clients.Open("acme/notes", "test", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer watcher.Close()
 	doc := crdt.NewDoc(crdt.Options{})
 	update, err := doc.Edit(nil, func() error { return doc.Text("default").Insert(0, strings.Repeat("hello ", 1000)) })
 	if err != nil {
@@ -48,8 +44,11 @@ func TestAnUpdateThatWaitsForAnOwnerStaysWhatItWas(t *testing.T) {
 			_ = response.Body.Close()
 		}
 	}()
-	<-watcher.Changes() // The update waits for an owner,
-	leave()             // and its request does not.
+	// The update waits for an owner, of which nobody can be told yet,
+	for stacks := make([]byte, 1<<20); !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("edge.(*Session).wait(")); {
+		time.Sleep(time.Millisecond)
+	}
+	leave() // and its request does not.
 	<-left
 	for range 50 {
 		s.do("POST", "/documents/acme/other/updates", strings.Repeat("\xff", len(update))).want(http.StatusUnprocessableEntity)
