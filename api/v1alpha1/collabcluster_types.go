@@ -103,6 +103,13 @@ type EditorSpec struct {
 	// +optional
 	Auth *AuthSpec `json:"auth,omitempty"`
 
+	// allowedOrigins are the origins of the web pages that may connect, such as https://app.example.com or
+	// https://*.example.com. Only pages of the service's own host may if there are none. See docs/security.md.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	AllowedOrigins []Origin `json:"allowedOrigins,omitempty"`
+
 	// limits bound what clients may ask of a pod.
 	// +optional
 	Limits *LimitsSpec `json:"limits,omitempty"`
@@ -114,15 +121,15 @@ type EditorSpec struct {
 	PodSpec `json:",inline"`
 }
 
-// AuthSpec says how clients prove who they are, and from which web pages they may come. See docs/security.md.
+// AuthSpec says how clients prove who they are. See docs/security.md.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.secretName) || has(self.jwksURL)",message="auth needs secretName or jwksURL (or both): without keys no token can be verified"
 // +kubebuilder:validation:XValidation:rule="!has(self.jwksURL) || (has(self.issuer) && has(self.audience))",message="jwksURL needs issuer and audience: a key server signs tokens for others too"
-// +kubebuilder:validation:XValidation:rule="!has(self.permissionWebhookURL) || has(self.secretName)",message="permissionWebhookURL needs secretName: the key webhook-secret of that Secret signs the questions"
+// +kubebuilder:validation:XValidation:rule="!has(self.permissionWebhook) || has(self.secretName)",message="permissionWebhook needs secretName: the key webhook-secret of that Secret signs the questions"
 type AuthSpec struct {
 	// secretName is a Secret of the same namespace. Its key jwt-secret holds the secrets, one a line, with which the
 	// application signs access tokens (HS256, at least 32 bytes each); its key webhook-secret signs the questions to
-	// permissionWebhookURL.
+	// permissionWebhook.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -145,18 +152,42 @@ type AuthSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	Audience string `json:"audience,omitempty"`
 
-	// allowedOrigins are the origins of the web pages that may connect, such as https://app.example.com or
-	// https://*.example.com. Only pages of the service's own host may if there are none.
+	// accessTokenSeconds is how long an access token of a session lives, 900 (15 minutes) by default.
 	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=64
-	AllowedOrigins []Origin `json:"allowedOrigins,omitempty"`
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=3600
+	AccessTokenSeconds *int32 `json:"accessTokenSeconds,omitempty"`
 
-	// permissionWebhookURL is asked what a user may do with a document, within what the token allows.
+	// sessionSeconds is how long a session can be refreshed, 604800 (7 days) by default.
 	// +optional
+	// +kubebuilder:validation:Minimum=300
+	// +kubebuilder:validation:Maximum=7776000
+	SessionSeconds *int32 `json:"sessionSeconds,omitempty"`
+
+	// permissionWebhook is asked what a user may do with a document, within what the token allows.
+	// +optional
+	PermissionWebhook *PermissionWebhookSpec `json:"permissionWebhook,omitempty"`
+}
+
+// PermissionWebhookSpec says whom the editor pods ask what a user may do. See docs/security.md.
+type PermissionWebhookSpec struct {
+	// url is what the application answers questions at: POST requests in JSON.
+	// +required
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="permissionWebhookURL must be an absolute http or https URL"
-	PermissionWebhookURL string `json:"permissionWebhookURL,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="url must be an absolute http or https URL"
+	URL string `json:"url"`
+
+	// timeoutSeconds is how long an answer may take, 2 by default. Who cannot be asked about in time is to come back.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=30
+	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
+
+	// cacheSeconds is how long an answer is used, 30 by default: what is taken away holds that much longer.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	CacheSeconds *int32 `json:"cacheSeconds,omitempty"`
 }
 
 // WebhookSpec says whom the editor pods tell which documents have changed. See docs/webhooks.md.

@@ -188,6 +188,7 @@ func arguments(cluster *v1alpha1.CollabCluster) []string {
 		"--shards=" + strconv.Itoa(int(Shards(cluster))),
 	}
 	arguments = append(arguments, authArguments(authOf(cluster))...)
+	arguments = append(arguments, originArguments(cluster)...)
 	arguments = append(arguments, webhookArguments(webhookOf(cluster))...)
 	arguments = append(arguments, limitArguments(cluster)...)
 	slices.Sort(arguments)
@@ -225,13 +226,30 @@ func authArguments(auth *v1alpha1.AuthSpec) []string {
 	set("auth-jwks-url", auth.JWKSURL)
 	set("auth-issuer", auth.Issuer)
 	set("auth-audience", auth.Audience)
-	set("auth-permission-url", auth.PermissionWebhookURL)
-	origins := make([]string, 0, len(auth.AllowedOrigins))
-	for _, origin := range auth.AllowedOrigins {
+	seconds := func(name string, n *int32) {
+		if n != nil {
+			set(name, (time.Duration(*n) * time.Second).String())
+		}
+	}
+	seconds("auth-access-lifetime", auth.AccessTokenSeconds)
+	seconds("auth-session-lifetime", auth.SessionSeconds)
+	if webhook := auth.PermissionWebhook; webhook != nil {
+		set("auth-permission-url", webhook.URL)
+		seconds("auth-permission-timeout", webhook.TimeoutSeconds)
+		seconds("auth-permission-ttl", webhook.CacheSeconds)
+	}
+	return arguments
+}
+
+func originArguments(cluster *v1alpha1.CollabCluster) []string {
+	if cluster.Spec.Editor == nil || len(cluster.Spec.Editor.AllowedOrigins) == 0 {
+		return nil
+	}
+	origins := make([]string, 0, len(cluster.Spec.Editor.AllowedOrigins))
+	for _, origin := range cluster.Spec.Editor.AllowedOrigins {
 		origins = append(origins, string(origin))
 	}
-	set("allowed-origins", strings.Join(origins, ","))
-	return arguments
+	return []string{"--allowed-origins=" + strings.Join(origins, ",")}
 }
 
 // webhookOf is what the spec says of the change webhook, nil if nothing.

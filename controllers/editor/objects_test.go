@@ -48,11 +48,14 @@ func everythingChosen(spec *v1alpha1.CollabClusterSpec) {
 		},
 		Auth: &v1alpha1.AuthSpec{
 			SecretName: "application-tokens", JWKSURL: "https://login.example.com/jwks", Issuer: "login", Audience: "docs",
-			AllowedOrigins:       []v1alpha1.Origin{"https://app.example.com", "https://*.example.org"},
-			PermissionWebhookURL: "https://app.example.com/permissions",
+			AccessTokenSeconds: &fifty, SessionSeconds: &fifty,
+			PermissionWebhook: &v1alpha1.PermissionWebhookSpec{
+				URL: "https://app.example.com/permissions", TimeoutSeconds: &fifty, CacheSeconds: &fifty,
+			},
 		},
-		Webhook: &v1alpha1.WebhookSpec{URL: "https://app.example.com/changes", SecretName: "application-hooks"},
-		Limits:  &v1alpha1.LimitsSpec{OperationsPerSecond: &fifty, DocumentMegabytes: &fifty},
+		AllowedOrigins: []v1alpha1.Origin{"https://app.example.com", "https://*.example.org"},
+		Webhook:        &v1alpha1.WebhookSpec{URL: "https://app.example.com/changes", SecretName: "application-hooks"},
+		Limits:         &v1alpha1.LimitsSpec{OperationsPerSecond: &fifty, DocumentMegabytes: &fifty},
 		PodSpec: v1alpha1.PodSpec{
 			Image:             "other:1",
 			NodeSelector:      map[string]v1alpha1.LabelValue{"pool": "editors", "arch": "any"},

@@ -32,6 +32,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EditorStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LimitsSpec"):
 		return &apiv1alpha1.LimitsSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PermissionWebhookSpec"):
+		return &apiv1alpha1.PermissionWebhookSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSpec"):
 		return &apiv1alpha1.PodSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PostgresSpec"):

@@ -28,12 +28,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.collab.operator.api.v1alpha1.AuthSpec
   map:
     fields:
-    - name: allowedOrigins
+    - name: accessTokenSeconds
       type:
-        list:
-          elementType:
-            namedType: dev.collab.operator.api.v1alpha1.Origin
-          elementRelationship: associative
+        scalar: numeric
     - name: audience
       type:
         scalar: string
@@ -43,12 +40,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: jwksURL
       type:
         scalar: string
-    - name: permissionWebhookURL
+    - name: permissionWebhook
       type:
-        scalar: string
+        namedType: dev.collab.operator.api.v1alpha1.PermissionWebhookSpec
     - name: secretName
       type:
         scalar: string
+    - name: sessionSeconds
+      type:
+        scalar: numeric
 - name: dev.collab.operator.api.v1alpha1.AutoscalingSpec
   map:
     fields:
@@ -142,6 +142,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.collab.operator.api.v1alpha1.EditorSpec
   map:
     fields:
+    - name: allowedOrigins
+      type:
+        list:
+          elementType:
+            namedType: dev.collab.operator.api.v1alpha1.Origin
+          elementRelationship: associative
     - name: auth
       type:
         namedType: dev.collab.operator.api.v1alpha1.AuthSpec
@@ -226,6 +232,18 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: dev.collab.operator.api.v1alpha1.Origin
   scalar: string
+- name: dev.collab.operator.api.v1alpha1.PermissionWebhookSpec
+  map:
+    fields:
+    - name: cacheSeconds
+      type:
+        scalar: numeric
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+    - name: url
+      type:
+        scalar: string
 - name: dev.collab.operator.api.v1alpha1.PostgresParameter
   scalar: string
 - name: dev.collab.operator.api.v1alpha1.PostgresSpec

@@ -2,18 +2,14 @@
 
 package v1alpha1
 
-import (
-	apiv1alpha1 "collab.dev/operator/api/v1alpha1"
-)
-
 // AuthSpecApplyConfiguration represents a declarative configuration of the AuthSpec type for use
 // with apply.
 //
-// AuthSpec says how clients prove who they are, and from which web pages they may come. See docs/security.md.
+// AuthSpec says how clients prove who they are. See docs/security.md.
 type AuthSpecApplyConfiguration struct {
 	// secretName is a Secret of the same namespace. Its key jwt-secret holds the secrets, one a line, with which the
 	// application signs access tokens (HS256, at least 32 bytes each); its key webhook-secret signs the questions to
-	// permissionWebhookURL.
+	// permissionWebhook.
 	SecretName *string `json:"secretName,omitempty"`
 	// jwksURL is where the public keys of access tokens are published (RS256, ES256, EdDSA).
 	JWKSURL *string `json:"jwksURL,omitempty"`
@@ -21,11 +17,12 @@ type AuthSpecApplyConfiguration struct {
 	Issuer *string `json:"issuer,omitempty"`
 	// audience is the aud that access tokens must have. Any is taken if it is not set.
 	Audience *string `json:"audience,omitempty"`
-	// allowedOrigins are the origins of the web pages that may connect, such as https://app.example.com or
-	// https://*.example.com. Only pages of the service's own host may if there are none.
-	AllowedOrigins []apiv1alpha1.Origin `json:"allowedOrigins,omitempty"`
-	// permissionWebhookURL is asked what a user may do with a document, within what the token allows.
-	PermissionWebhookURL *string `json:"permissionWebhookURL,omitempty"`
+	// accessTokenSeconds is how long an access token of a session lives, 900 (15 minutes) by default.
+	AccessTokenSeconds *int32 `json:"accessTokenSeconds,omitempty"`
+	// sessionSeconds is how long a session can be refreshed, 604800 (7 days) by default.
+	SessionSeconds *int32 `json:"sessionSeconds,omitempty"`
+	// permissionWebhook is asked what a user may do with a document, within what the token allows.
+	PermissionWebhook *PermissionWebhookSpecApplyConfiguration `json:"permissionWebhook,omitempty"`
 }
 
 // AuthSpecApplyConfiguration constructs a declarative configuration of the AuthSpec type for use with
@@ -66,20 +63,26 @@ func (b *AuthSpecApplyConfiguration) WithAudience(value string) *AuthSpecApplyCo
 	return b
 }
 
-// WithAllowedOrigins adds the given value to the AllowedOrigins field in the declarative configuration
-// and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the AllowedOrigins field.
-func (b *AuthSpecApplyConfiguration) WithAllowedOrigins(values ...apiv1alpha1.Origin) *AuthSpecApplyConfiguration {
-	for i := range values {
-		b.AllowedOrigins = append(b.AllowedOrigins, values[i])
-	}
+// WithAccessTokenSeconds sets the AccessTokenSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AccessTokenSeconds field is set to the value of the last call.
+func (b *AuthSpecApplyConfiguration) WithAccessTokenSeconds(value int32) *AuthSpecApplyConfiguration {
+	b.AccessTokenSeconds = &value
 	return b
 }
 
-// WithPermissionWebhookURL sets the PermissionWebhookURL field in the declarative configuration to the given value
+// WithSessionSeconds sets the SessionSeconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the PermissionWebhookURL field is set to the value of the last call.
-func (b *AuthSpecApplyConfiguration) WithPermissionWebhookURL(value string) *AuthSpecApplyConfiguration {
-	b.PermissionWebhookURL = &value
+// If called multiple times, the SessionSeconds field is set to the value of the last call.
+func (b *AuthSpecApplyConfiguration) WithSessionSeconds(value int32) *AuthSpecApplyConfiguration {
+	b.SessionSeconds = &value
+	return b
+}
+
+// WithPermissionWebhook sets the PermissionWebhook field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PermissionWebhook field is set to the value of the last call.
+func (b *AuthSpecApplyConfiguration) WithPermissionWebhook(value *PermissionWebhookSpecApplyConfiguration) *AuthSpecApplyConfiguration {
+	b.PermissionWebhook = value
 	return b
 }

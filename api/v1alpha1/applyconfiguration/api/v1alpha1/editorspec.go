@@ -24,6 +24,9 @@ type EditorSpecApplyConfiguration struct {
 	// auth says who may open which documents. Without it everybody who reaches the Service may read and write all of
 	// them.
 	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
+	// allowedOrigins are the origins of the web pages that may connect, such as https://app.example.com or
+	// https://*.example.com. Only pages of the service's own host may if there are none. See docs/security.md.
+	AllowedOrigins []apiv1alpha1.Origin `json:"allowedOrigins,omitempty"`
 	// limits bound what clients may ask of a pod.
 	Limits *LimitsSpecApplyConfiguration `json:"limits,omitempty"`
 	// webhook is told which documents have changed, some seconds after their last change.
@@ -74,6 +77,16 @@ func (b *EditorSpecApplyConfiguration) WithService(value *ServiceSpecApplyConfig
 // If called multiple times, the Auth field is set to the value of the last call.
 func (b *EditorSpecApplyConfiguration) WithAuth(value *AuthSpecApplyConfiguration) *EditorSpecApplyConfiguration {
 	b.Auth = value
+	return b
+}
+
+// WithAllowedOrigins adds the given value to the AllowedOrigins field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedOrigins field.
+func (b *EditorSpecApplyConfiguration) WithAllowedOrigins(values ...apiv1alpha1.Origin) *EditorSpecApplyConfiguration {
+	for i := range values {
+		b.AllowedOrigins = append(b.AllowedOrigins, values[i])
+	}
 	return b
 }
 
