@@ -229,7 +229,13 @@ func (a *API) apply(ctx context.Context, name string, update []byte) error {
 	defer session.Close()
 	ctx, cancel := context.WithTimeout(ctx, ownerTimeout)
 	defer cancel()
-	return session.Apply(ctx, update)
+	err = session.Apply(ctx, update)
+	if errors.Is(err, edge.ErrDeleted) {
+		if _, missing := a.opts.Catalog.Get(ctx, name); errors.Is(missing, storage.ErrNotFound) {
+			return problem(http.StatusGone, "purged", "The document was deleted for good; create it to use its name again.")
+		}
+	}
+	return err
 }
 
 type readInput struct {

@@ -56,6 +56,12 @@ func TestADocumentIsCreatedDescribedRenamedDeletedAndRestored(t *testing.T) {
 	s.do("POST", "/documents/acme/notes/restore", "").want(http.StatusNotFound)
 	s.do("GET", "/documents/acme/notes/content", "").want(http.StatusNotFound)
 	s.do("DELETE", "/documents/acme/notes?purge=true", "").want(http.StatusNotFound)
+	purged := s.do("PUT", "/documents/acme/notes/content/text", "again").want(http.StatusGone)
+	if !strings.Contains(purged.body, "problem:purged") {
+		t.Errorf("it is said that %s", purged.body)
+	}
+	s.do("POST", "/documents", `{"name":"acme/notes"}`).want(http.StatusCreated)
+	s.do("PUT", "/documents/acme/notes/content/text", "again").want(http.StatusNoContent)
 }
 
 func TestADeletedDocumentCanBePurged(t *testing.T) {
