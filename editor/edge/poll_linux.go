@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"unsafe"
 )
 
 // poller says which sockets are ready, so that an idle connection needs no goroutine and no buffer. Its own descriptor
@@ -64,10 +65,7 @@ func (p *poller) run(ready func([]event)) {
 	for {
 		n := 0
 		err := p.raw.Read(func(uintptr) bool {
-			var err error
-			for n, err = syscall.EpollWait(p.fd, raw, 0); errors.Is(err, syscall.EINTR); {
-				n, err = syscall.EpollWait(p.fd, raw, 0)
-			}
+			n = p.look(raw)
 			return n > 0
 		})
 		if err != nil {
@@ -82,6 +80,22 @@ func (p *poller) run(ready func([]event)) {
 			})
 		}
 		ready(events)
+	}
+}
+
+// look returns how many events there are now. As with reading and writing, the scheduler need not know.
+func (p *poller) look(events []syscall.EpollEvent) int {
+	for {
+		//nolint:gosec // A slice's data, which the call uses while it lasts.
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])),
+			uintptr(len(events)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n) //nolint:gosec // At most len(events).
+		case syscall.EINTR:
+		default:
+			return 0
+		}
 	}
 }
 
