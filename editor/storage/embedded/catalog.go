@@ -20,16 +20,16 @@ type catalog struct{ store *Store }
 
 func (c catalog) time() time.Time { return c.store.options.Now().UTC().Truncate(time.Microsecond) }
 
-// view and update run transactions.
-func (c catalog) view(what string, do func(*bolt.Tx) error) error {
-	if err := c.store.db.View(do); err != nil {
+// view and update run transactions; view for one document, or for all if that is empty.
+func (c catalog) view(what, document string, do func(*bolt.Tx) error) error {
+	if err := c.store.view(document, do); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
 func (c catalog) update(what string, do func(*bolt.Tx) error) error {
-	if err := c.store.db.Update(do); err != nil {
+	if err := c.store.update(do); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
@@ -118,7 +118,7 @@ func (c catalog) Create(_ context.Context, r storage.Record) (storage.Record, er
 
 // Get implements storage.Catalog.
 func (c catalog) Get(_ context.Context, document string) (r storage.Record, err error) {
-	err = c.view("read the document's record", func(tx *bolt.Tx) error {
+	err = c.view("read the document's record", document, func(tx *bolt.Tx) error {
 		r, err = getRecord(tx, document)
 		return err
 	})
@@ -134,7 +134,7 @@ func (c catalog) List(
 	if bytes.Compare([]byte(after), prefix) >= 0 {
 		from = []byte(after + "\x00")
 	}
-	err = c.view("list the organization's documents", func(tx *bolt.Tx) error {
+	err = c.view("list the organization's documents", "", func(tx *bolt.Tx) error {
 		cursor := tx.Bucket(bucketDocuments).Cursor()
 		for key, _ := cursor.Seek(from); len(records) < limit && bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
 			r, err := getRecord(tx, string(key))
@@ -327,7 +327,7 @@ func backwards(bucket *bolt.Bucket, document string, before int64, do func(seq i
 func (c catalog) Versions(
 	_ context.Context, document string, before int64, limit int,
 ) (versions []storage.Version, err error) {
-	err = c.view("list the document's versions", func(tx *bolt.Tx) error {
+	err = c.view("list the document's versions", document, func(tx *bolt.Tx) error {
 		backwards(tx.Bucket(bucketVersions), document, before, func(seq int64, value []byte) bool {
 			if len(versions) == limit {
 				return false
@@ -346,7 +346,7 @@ func (c catalog) Versions(
 func (c catalog) Operations(
 	_ context.Context, document string, before int64, limit int,
 ) (entries []storage.Entry, err error) {
-	err = c.view("list the document's operations", func(tx *bolt.Tx) error {
+	err = c.view("list the document's operations", document, func(tx *bolt.Tx) error {
 		backwards(tx.Bucket(bucketOperations), document, before, func(_ int64, value []byte) bool {
 			if len(entries) == limit {
 				return false
@@ -366,7 +366,7 @@ func (c catalog) Operations(
 
 // StateAt implements storage.Catalog.
 func (c catalog) StateAt(_ context.Context, document string, seq int64) (doc storage.Document, err error) {
-	err = c.view("read the document's history", func(tx *bolt.Tx) error {
+	err = c.view("read the document's history", document, func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketDocuments).Get([]byte(document)) == nil {
 			return storage.ErrNotFound
 		}

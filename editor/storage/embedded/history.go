@@ -51,7 +51,7 @@ func (s *Store) dropHistory(ctx context.Context) error {
 		return fmt.Errorf("forget purged documents: %w", err)
 	}
 	for document := []byte(nil); ctx.Err() == nil; {
-		// One document after the other, so that nothing is kept in memory.
+		// One document after the other, so that nothing is kept in memory. What is in the journal is not old.
 		err := s.db.View(func(tx *bolt.Tx) error {
 			cursor := tx.Bucket(bucketSnapshots).Cursor()
 			key, _ := cursor.Seek(document)
@@ -90,7 +90,7 @@ func (s *Store) forgetPurged(cutoff time.Time) error {
 	if err != nil || len(old) == 0 {
 		return err
 	}
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.update(func(tx *bolt.Tx) error {
 		for _, document := range old {
 			if err := tx.Bucket(bucketPurged).Delete(document); err != nil {
 				return err
@@ -113,7 +113,7 @@ func (s *Store) dropBefore(document string, cutoff time.Time) (more bool, err er
 	if err != nil || !due {
 		return false, err
 	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		drop := droppable(tx, document, cutoff)
 		var bad error
 		dropped, err := deleteNumbered(tx.Bucket(bucketOperations), document, func(_ int64, value []byte) bool {

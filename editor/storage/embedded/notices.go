@@ -34,7 +34,7 @@ func markUntold(tx *bolt.Tx, document string) error {
 func (s *Store) Pending(
 	_ context.Context, shard int32, after string, limit int,
 ) (notices []storage.Notice, err error) {
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view("", func(tx *bolt.Tx) error {
 		notices = pending(tx, shard, s.options.Shards, after, limit)
 		return nil
 	})
@@ -69,7 +69,7 @@ func pending(tx *bolt.Tx, shard, shards int32, after string, limit int) (notices
 
 // Delivered implements storage.Notices.
 func (s *Store) Delivered(_ context.Context, told map[string]int64) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketUntold)
 		for document, seq := range told {
 			if readEnd(tx, document).seq != seq {

@@ -152,7 +152,7 @@ func (s *shard) Load(ctx context.Context, document string) (doc storage.Document
 	if err := s.answered(ctx, document); err != nil {
 		return storage.Document{}, err
 	}
-	err = s.store.db.View(func(tx *bolt.Tx) error {
+	err = s.store.view(document, func(tx *bolt.Tx) error {
 		if err := living(tx, document); err != nil {
 			return err
 		}

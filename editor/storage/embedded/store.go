@@ -6,7 +6,8 @@
 // whole (data first, then a page that refers to them, each with its fsync and the latter with a checksum), because
 // reading needs no memory of ours, and because space that retention frees is used again. Rather than an LSM tree,
 // because it brings neither background work nor dependencies. With all waiting operations in each commit it is fast
-// enough: a commit takes two fsyncs, however many operations it has.
+// enough: a commit takes two fsyncs, however many operations it has, and writes few pages, because operations go to their
+// documents by way of a journal.
 package embedded
 
 import (
@@ -25,7 +26,6 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"collab.dev/operator/editor/storage"
-	"collab.dev/operator/editor/storage/internal/record"
 )
 
 const (
@@ -46,8 +46,8 @@ const (
 	diskPause = 250 * time.Millisecond
 	// compactFrom is the size from which a file that is mostly free space is written anew when it is opened.
 	compactFrom = 64 << 20
-	// format is the number of the file's layout.
-	format = 1
+	// format is the number of the file's layout. Version 1 had no journal.
+	format = 2
 )
 
 // The buckets. Where a key is a document and a number, it is the name, a zero byte and the number in big endian.
@@ -57,6 +57,7 @@ var (
 	bucketDocuments  = []byte("documents")  // document → record in JSON
 	bucketEnds       = []byte("ends")       // document → end
 	bucketOperations = []byte("operations") // document and number → record
+	bucketJournal    = []byte("journal")    // number → record
 	bucketSnapshots  = []byte("snapshots")  // document → number, time, state
 	bucketBases      = []byte("bases")      // document and number → time, state
 	bucketVersions   = []byte("versions")   // document and number → time, name, user, state
@@ -81,8 +82,9 @@ type Options struct {
 	// Logger is slog.Default if it is nil.
 	Logger *slog.Logger
 
-	// openFile is os.OpenFile but in tests of disks that fail.
-	openFile openFile
+	// openFile is os.OpenFile but in tests of disks that fail, spreadAfter the constant but in tests of crashes.
+	openFile    openFile
+	spreadAfter time.Duration
 }
 
 // Store opens shards. It is safe for concurrent use.
@@ -95,7 +97,8 @@ type Store struct {
 	wait    sync.WaitGroup
 	wake    chan struct{}
 	// hurry has a value when there is no time for gathering.
-	hurry chan struct{}
+	hurry   chan struct{}
+	journal *journal
 
 	mu     sync.Mutex
 	closed bool
@@ -144,6 +147,9 @@ func Open(options Options) (*Store, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
+	if options.spreadAfter == 0 {
+		options.spreadAfter = spreadAfter
+	}
 	db, err := open(options)
 	if err != nil {
 		return nil, err
@@ -151,8 +157,8 @@ func Open(options Options) (*Store, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
 		db: db, options: options, logger: options.Logger, stop: stop, ended: ctx.Done(), wake: make(chan struct{}, 1),
-		hurry: make(chan struct{}, 1),
-		open:  map[int32]*shard{},
+		hurry: make(chan struct{}, 1), journal: newJournal(options.spreadAfter),
+		open: map[int32]*shard{},
 	}
 	s.wait.Go(func() { s.commit(ctx) })
 	s.wait.Go(func() { s.tidy(ctx) })
@@ -195,7 +201,7 @@ func openDatabase(path string, openFile openFile) (*bolt.DB, error) {
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{
 			bucketMeta, bucketShards, bucketDocuments, bucketEnds, bucketOperations, bucketSnapshots, bucketBases,
-			bucketVersions, bucketUntold, bucketPurged,
+			bucketVersions, bucketUntold, bucketPurged, bucketJournal,
 		} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -204,6 +210,9 @@ func openDatabase(path string, openFile openFile) (*bolt.DB, error) {
 		meta := tx.Bucket(bucketMeta)
 		if known := meta.Get([]byte("format")); known != nil && binary.BigEndian.Uint64(known) > format {
 			return fmt.Errorf("%s was written by a newer version", path)
+		}
+		if err := spread(tx); err != nil {
+			return err
 		}
 		return meta.Put([]byte("format"), binary.BigEndian.AppendUint64(nil, format))
 	})
@@ -274,7 +283,7 @@ func (s *Store) Open(_ context.Context, number int32, epoch int64, owner string)
 	opened := newShard(s, number, epoch)
 	key := binary.BigEndian.AppendUint32(nil, uint32(number)) //nolint:gosec // The same bits are read again.
 	var before *shard
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		shards := tx.Bucket(bucketShards)
 		if known := shards.Get(key); len(known) >= 8 {
 			highest := int64(binary.BigEndian.Uint64(known)) //nolint:gosec // It was one.
@@ -352,20 +361,14 @@ func (s *Store) commit(ctx context.Context) {
 	healthy := true
 	for {
 		batch := s.batch()
-		if len(batch) == 0 {
-			select {
-			case <-s.wake:
-				continue
-			case <-ctx.Done():
+		if len(batch) == 0 && !s.idle(ctx) {
+			if ctx.Err() != nil {
 				return
 			}
+			continue
 		}
 		start := time.Now()
-		var refused map[*item]error
-		err := s.db.Update(func(tx *bolt.Tx) (err error) {
-			refused, err = s.store(tx, batch)
-			return err
-		})
+		refused, err := s.store(batch)
 		if err != nil {
 			s.uncommitted()
 			s.options.Metrics.Failed("disk")
@@ -383,12 +386,31 @@ func (s *Store) commit(ctx context.Context) {
 			s.logger.Info("The disk takes operations again")
 			healthy = true
 		}
-		s.options.Metrics.Appended(time.Since(start))
+		if len(batch) > 0 {
+			s.options.Metrics.Appended(time.Since(start))
+		}
 		s.committed(batch, refused)
 		// Whoever waits for one operation before the next is not held up.
 		if len(batch) > 1 {
 			s.gather(ctx, commitInterval-time.Since(start))
 		}
+	}
+}
+
+// idle waits until something is to be committed or the journal is to be emptied, in which case it returns true, or ctx
+// ends.
+func (s *Store) idle(ctx context.Context) (due bool) {
+	var timer <-chan time.Time
+	if at, ok := s.journal.due(); ok {
+		timer = time.After(time.Until(at))
+	}
+	select {
+	case <-s.wake:
+		return false
+	case <-timer:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -462,54 +484,55 @@ func (s *Store) count(i *item, sign int64) {
 }
 
 // store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without
-// saying so to who sent operations, of purged documents.
-func (s *Store) store(tx *bolt.Tx, batch []*item) (refused map[*item]error, err error) {
+// saying so to who sent operations, of purged documents. If it is time it empties the journal, too.
+func (s *Store) store(batch []*item) (refused map[*item]error, err error) {
+	if at, ok := s.journal.due(); ok && !time.Now().Before(at) {
+		err := s.update(func(tx *bolt.Tx) (err error) {
+			refused, _, err = s.write(tx, batch, false)
+			return err
+		})
+		return refused, err
+	}
+	s.journal.writing.Lock()
+	defer s.journal.writing.Unlock()
+	var noted []storage.Entry
+	err = s.db.Update(func(tx *bolt.Tx) (err error) {
+		refused, noted, err = s.write(tx, batch, true)
+		return err
+	})
+	if err == nil {
+		s.journal.add(noted)
+	}
+	return refused, err
+}
+
+// write writes a batch within a transaction: small operations into the journal, if they are to go there.
+func (s *Store) write(tx *bolt.Tx, batch []*item, journaled bool) (
+	refused map[*item]error, noted []storage.Entry, err error,
+) {
 	refused = map[*item]error{}
-	operations := tx.Bucket(bucketOperations)
-	operations.FillPercent = 0.8 // Most documents are appended to.
-	ends := map[string]end{}
+	direct := newPlacer(tx)
 	for _, i := range batch {
-		if !s.current(i.shard) {
+		switch {
+		case !s.current(i.shard):
 			refused[i] = storage.ErrFenced
-			continue
-		}
-		if purged(tx, i.entry.Document) {
+		case purged(tx, i.entry.Document):
 			if i.snapshot != nil {
 				refused[i] = storage.ErrDeleted
 			}
-			continue
+		case i.snapshot != nil:
+			err = s.storeSnapshot(tx, i.entry.Document, *i.snapshot)
+		case journaled && len(i.entry.Update) <= journaledBytes:
+			err = note(tx, i.entry)
+			noted = append(noted, i.entry)
+		default:
+			err = direct.place(i.entry)
 		}
-		if i.snapshot != nil {
-			if err := s.storeSnapshot(tx, i.entry.Document, *i.snapshot); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err := operations.Put(numbered(i.entry.Document, i.entry.Seq), record.Encode(i.entry)); err != nil {
-			return nil, err
-		}
-		last, ok := ends[i.entry.Document]
-		if !ok {
-			last = readEnd(tx, i.entry.Document)
-			if last == (end{}) {
-				if err := createRecord(tx, i.entry); err != nil {
-					return nil, err
-				}
-			}
-		}
-		last.seq = max(last.seq, i.entry.Seq)
-		last.time = max(last.time, i.entry.Time.UnixMicro())
-		ends[i.entry.Document] = last
-	}
-	for document, last := range ends {
-		if err := tx.Bucket(bucketEnds).Put([]byte(document), last.encode()); err != nil {
-			return nil, err
-		}
-		if err := markUntold(tx, document); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	return refused, nil
+	return refused, noted, direct.finish()
 }
 
 // committed tells what became of a batch.

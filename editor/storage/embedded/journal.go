@@ -1,0 +1,209 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
+)
+
+const (
+	// spreadAfter and spreadBytes are when the journal's operations are put where they belong: some time after the first of
+	// them was committed, or when they are many.
+	spreadAfter = time.Second
+	spreadBytes = 4 << 20
+	// journaledBytes bounds an operation that goes into the journal: a large one fills pages of its own anyway.
+	journaledBytes = 1024
+)
+
+// journal knows what is in the bucket of that name: operations in the order in which they were committed. There those of
+// many documents take a page after the other, while each document's have a page of their own, which would be written anew
+// for every one that is typed. Once a second all are put there together. Whoever reads a document before has that done
+// first, so that nobody but this file knows of the journal.
+type journal struct {
+	after time.Duration // The constant spreadAfter.
+	// writing is held from the begin of a transaction that writes until what the other fields say is true of it.
+	writing sync.Mutex
+
+	mu        sync.Mutex
+	documents map[string]struct{}
+	bytes     int
+	since     time.Time
+}
+
+func newJournal(after time.Duration) *journal {
+	return &journal{after: after, documents: map[string]struct{}{}}
+}
+
+// has says whether operations of a document, or of any if it is empty, are in the bucket.
+func (j *journal) has(document string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if document == "" {
+		return len(j.documents) > 0
+	}
+	_, ok := j.documents[document]
+	return ok
+}
+
+// due says when the bucket is to be emptied, and whether there is something in it.
+func (j *journal) due() (at time.Time, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bytes > spreadBytes {
+		return time.Time{}, true
+	}
+	return j.since.Add(j.after), len(j.documents) > 0
+}
+
+func (j *journal) add(entries []storage.Entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.documents) == 0 {
+		j.since = time.Now()
+	}
+	for _, e := range entries {
+		j.documents[e.Document] = struct{}{}
+		j.bytes += len(e.Update)
+	}
+}
+
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	clear(j.documents)
+	j.bytes = 0
+}
+
+// view runs a transaction that reads what there is of a document, or of all if it is empty.
+func (s *Store) view(document string, do func(*bolt.Tx) error) error {
+	if s.journal.has(document) {
+		if err := s.update(func(*bolt.Tx) error { return nil }); err != nil {
+			return err
+		}
+	}
+	return s.db.View(do)
+}
+
+// update runs a transaction that writes. It finds the journal empty.
+func (s *Store) update(do func(*bolt.Tx) error) error {
+	s.journal.writing.Lock()
+	defer s.journal.writing.Unlock()
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		if err := spread(tx); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+	if err == nil {
+		s.journal.clear()
+	}
+	return err
+}
+
+// note puts an operation into the journal.
+func note(tx *bolt.Tx, e storage.Entry) error {
+	bucket := tx.Bucket(bucketJournal)
+	bucket.FillPercent = 1 // It grows at its end only.
+	number, err := bucket.NextSequence()
+	if err != nil {
+		return err
+	}
+	return bucket.Put(binary.BigEndian.AppendUint64(nil, number), record.Encode(e))
+}
+
+// spread puts what is in the journal where it belongs.
+func spread(tx *bolt.Tx) error {
+	bucket := tx.Bucket(bucketJournal)
+	cursor := bucket.Cursor()
+	key, value := cursor.First()
+	if key == nil {
+		return nil
+	}
+	var entries []storage.Entry
+	for ; key != nil; key, value = cursor.Next() {
+		// Not the bytes themselves: they are of pages that are about to be free.
+		e, err := record.Decode(bytes.Clone(value))
+		if err != nil {
+			return fmt.Errorf("operation %d of the journal: %w", binary.BigEndian.Uint64(key), err)
+		}
+		entries = append(entries, e)
+	}
+	// What is next to each other is found faster.
+	slices.SortStableFunc(entries, func(a, b storage.Entry) int { return strings.Compare(a.Document, b.Document) })
+	to := newPlacer(tx)
+	for _, e := range entries {
+		if err := to.place(e); err != nil {
+			return err
+		}
+	}
+	if err := to.finish(); err != nil {
+		return err
+	}
+	if err := tx.DeleteBucket(bucketJournal); err != nil {
+		return err
+	}
+	_, err := tx.CreateBucket(bucketJournal)
+	return err
+}
+
+// placer puts operations where they belong: to those of their documents.
+type placer struct {
+	tx         *bolt.Tx
+	operations *bolt.Bucket
+	// ends are the documents' last operations, nil those of documents that were purged.
+	ends map[string]*end
+}
+
+func newPlacer(tx *bolt.Tx) *placer {
+	p := &placer{tx: tx, operations: tx.Bucket(bucketOperations), ends: map[string]*end{}}
+	p.operations.FillPercent = 0.8 // Most documents are appended to.
+	return p
+}
+
+// place puts one operation, unless its document was purged.
+func (p *placer) place(e storage.Entry) error {
+	last, ok := p.ends[e.Document]
+	if !ok {
+		if !purged(p.tx, e.Document) {
+			known := readEnd(p.tx, e.Document)
+			last = &known
+			if known == (end{}) {
+				if err := createRecord(p.tx, e); err != nil {
+					return err
+				}
+			}
+		}
+		p.ends[e.Document] = last
+	}
+	if last == nil {
+		return nil
+	}
+	last.seq = max(last.seq, e.Seq)
+	last.time = max(last.time, e.Time.UnixMicro())
+	return p.operations.Put(numbered(e.Document, e.Seq), record.Encode(e))
+}
+
+// finish is to be called after the last operation.
+func (p *placer) finish() error {
+	for document, last := range p.ends {
+		if last == nil {
+			continue
+		}
+		if err := p.tx.Bucket(bucketEnds).Put([]byte(document), last.encode()); err != nil {
+			return err
+		}
+		if err := markUntold(p.tx, document); err != nil {
+			return err
+		}
+	}
+	return nil
+}
