@@ -29,6 +29,7 @@ const (
 // options say what to measure.
 type options struct {
 	editor   string // This service's program.
+	floor    string // The program of floorSystem.
 	servers  string // The folder with the others.
 	trace    string // The editing trace of B4.
 	profiles string // A folder for profiles of this service; empty for none.
@@ -37,6 +38,8 @@ type options struct {
 	figures  []string // Groups of figures: those of standard, or some of them.
 
 	serverCPUs, loadCPUs string
+
+	floorTurn time.Duration
 
 	authors int     // Clients of each document that type.
 	rate    float64 // Characters that each of them types in a second.
@@ -63,7 +66,7 @@ const (
 
 func standard() options {
 	return options{
-		editor: "bin/editor", servers: "test/bench/editor/servers",
+		editor: "bin/editor", floor: "bin/floor", floorTurn: 200 * time.Millisecond, servers: "test/bench/editor/servers",
 		trace: "test/bench/crdt/testdata/automerge-paper.trace.gz", serverCPUs: "0", loadCPUs: "1",
 		authors: 10, rate: 5, first: 9000, same: 17000, settle: 1500 * time.Millisecond, window: 5 * time.Second,
 		idle: []int{1000, 10000}, idlePerDocument: 20, idleSettle: 15 * time.Second,
@@ -79,11 +82,13 @@ func (o options) documentsFor(delivered float64) int {
 
 func main() {
 	o := standard()
-	only := "collab,collab-stores,hocuspocus,y-websocket"
+	only := "collab,collab-stores,hocuspocus,y-websocket,floor"
 	flag.StringVar(&only, "systems", only, "what to measure")
 	figures := strings.Join(o.figures, ",")
 	flag.StringVar(&figures, "figures", figures, "which figures to take")
 	flag.StringVar(&o.editor, "editor", o.editor, "program of this service")
+	flag.StringVar(&o.floor, "floor", o.floor, "program of the system floor")
+	flag.DurationVar(&o.floorTurn, "floor-turn", o.floorTurn, "how long the system floor gathers what it sends")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of this service")
 	flag.StringVar(&o.scratch, "scratch", "", "folder for the servers' data")
 	flag.StringVar(&o.serverCPUs, "server-cpus", o.serverCPUs, "processors of the servers, as taskset writes them")
@@ -177,7 +182,7 @@ func run(ctx context.Context, o options) ([]result, error) {
 func measure(ctx context.Context, s system, o options, page, paper typed) (result, error) {
 	out := result{system: s, documents: fmt.Sprintf("%.1f kB", float64(len(page.update))/1e3)}
 	fresh := func(figure, what string, f func(r *running) error) error {
-		if !slices.Contains(o.figures, figure) {
+		if !slices.Contains(o.figures, figure) || s.floor && figure != typing {
 			return nil
 		}
 		slog.Info("measuring", "system", s.key, "what", what)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -178,7 +179,7 @@ func (r *running) profiles(ctx context.Context, name string) error {
 
 // profile keeps a profile of this service.
 func (r *running) profile(ctx context.Context, what, name string) error {
-	if r.options.profiles == "" || r.system.dialect != protocol.YWebsocket || r.system.key == "y-websocket" {
+	if r.options.profiles == "" || !strings.HasPrefix(r.system.key, "collab") {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

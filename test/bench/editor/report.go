@@ -22,9 +22,16 @@ const (
 
 func percent(part float64) string { return fmt.Sprintf("%.0f %%", part*100) }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1e3) }
+func milliseconds(d time.Duration) string { return ifTaken(d != 0, "%.1f ms", d.Seconds()*1e3) }
 
-func kilobytes(n int) string { return fmt.Sprintf("%.1f KiB", float64(n)/1024) }
+func kilobytes(n int) string { return ifTaken(n != 0, "%.1f KiB", float64(n)/1024) }
+
+func ifTaken(taken bool, format string, figure float64) string {
+	if !taken {
+		return "–"
+	}
+	return fmt.Sprintf(format, figure)
+}
 
 // report prints the table, a column for each system.
 func report(ctx context.Context, to io.Writer, all []result) error {
@@ -137,11 +144,14 @@ func seconds(s step, part float64) string {
 
 // verdict compares each way of running this service with the best of the others, and with the goals.
 func verdict(out io.Writer, all []result) {
-	var own, others []result
+	var own, others, floors []result
 	for _, r := range all {
-		if strings.HasPrefix(r.system.key, "collab") {
+		switch {
+		case r.system.floor:
+			floors = append(floors, r)
+		case strings.HasPrefix(r.system.key, "collab"):
 			own = append(own, r)
-		} else {
+		default:
 			others = append(others, r)
 		}
 	}
@@ -150,6 +160,13 @@ func verdict(out io.Writer, all []result) {
 			return "met"
 		}
 		return "MISSED"
+	}
+	for _, r := range floors {
+		if len(others) > 0 {
+			efficiency, _, _ := bestOf(others)
+			tell(out, "\n%s: %.1f times the delivered updates per CPU second of the best other; nobody does more\n",
+				r.system.name, r.peak().delivered/r.peak().server/efficiency)
+		}
 	}
 	for _, r := range own {
 		tell(out, "\n%s\n", r.system.name)

@@ -13,9 +13,10 @@ if ! cmp -s "$servers/package-lock.json" "$servers/node_modules/.installed"; the
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-CGO_ENABLED=0 go build -o "$work/" ./cmd/editor
+CGO_ENABLED=0 go build -o "$work/" ./cmd/editor ./test/bench/editor/floor
 CGO_ENABLED=0 go build -o "$work/bench" ./test/bench/editor
 (($(ulimit -Hn) >= 12000)) || printf 'the limit of open files, %s, is too low for 10,000 connections\n' "$(ulimit -Hn)" >&2
 load=1
 (($(nproc) > 1)) || load=0
-taskset --cpu-list "$load" "$work/bench" -editor "$work/editor" -load-cpus "$load" "$@"
+taskset --cpu-list "$load" "$work/bench" -editor "$work/editor" -floor "$work/floor" \
+	-load-cpus "$load" "$@"

@@ -31,6 +31,8 @@ type system struct {
 	stores func(ctx context.Context, o options, dir string) ([]*process, storage, error)
 	// server says how to run the server on two free ports and a folder of its own.
 	server func(o options, dir, port, internal string, s storage) command
+	// floor says that it is none that anybody could use, and has the figures of typing only.
+	floor bool
 	// durability tells what has become of a change when others see it.
 	durability string
 }
@@ -60,6 +62,17 @@ func systems() []system {
 		{
 			key: "y-websocket", name: "y-websocket 2.1, LevelDB", dialect: protocol.YWebsocket, server: yWebsocket,
 			durability: "every change, without fsync",
+		},
+		floorSystem(),
+	}
+}
+
+// floorSystem does what all of the others have to do, and no more.
+func floorSystem() system {
+	return system{
+		key: "floor", name: "the calls of the system alone", dialect: protocol.YWebsocket, durability: "nothing", floor: true,
+		server: func(o options, _, port, _ string, _ storage) command {
+			return command{path: o.floor, args: []string{"-listen", loopback + ":" + port, "-turn", o.floorTurn.String()}}
 		},
 	}
 }
