@@ -64,15 +64,15 @@ func (j *journal) due() (at time.Time, ok bool) {
 	return j.since.Add(j.after), len(j.documents) > 0
 }
 
-func (j *journal) add(entries []storage.Entry) {
+func (j *journal) add(noted []*item) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.documents) == 0 {
 		j.since = time.Now()
 	}
-	for _, e := range entries {
-		j.documents[e.Document] = struct{}{}
-		j.bytes += len(e.Update)
+	for _, i := range noted {
+		j.documents[i.entry.Document] = struct{}{}
+		j.bytes += len(i.entry.Update)
 	}
 }
 

@@ -495,7 +495,7 @@ func (s *Store) store(batch []*item) (refused map[*item]error, err error) {
 	}
 	s.journal.writing.Lock()
 	defer s.journal.writing.Unlock()
-	var noted []storage.Entry
+	var noted []*item
 	err = s.db.Update(func(tx *bolt.Tx) (err error) {
 		refused, noted, err = s.write(tx, batch, true)
 		return err
@@ -508,9 +508,9 @@ func (s *Store) store(batch []*item) (refused map[*item]error, err error) {
 
 // write writes a batch within a transaction: small operations into the journal, if they are to go there.
 func (s *Store) write(tx *bolt.Tx, batch []*item, journaled bool) (
-	refused map[*item]error, noted []storage.Entry, err error,
+	refused map[*item]error, noted []*item, err error,
 ) {
-	refused = map[*item]error{}
+	refused, noted = map[*item]error{}, make([]*item, 0, len(batch))
 	direct := newPlacer(tx)
 	for _, i := range batch {
 		switch {
@@ -524,7 +524,7 @@ func (s *Store) write(tx *bolt.Tx, batch []*item, journaled bool) (
 			err = s.storeSnapshot(tx, i.entry.Document, *i.snapshot)
 		case journaled && len(i.entry.Update) <= journaledBytes:
 			err = note(tx, i.entry)
-			noted = append(noted, i.entry)
+			noted = append(noted, i)
 		default:
 			err = direct.place(i.entry)
 		}
