@@ -3,7 +3,9 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -28,20 +30,37 @@ import (
 	"collab.dev/operator/editor/auth"
 )
 
-// application is what the service serves: it knows the users, and is told of changes.
+// issuer and audience are what the application's tokens say.
+const (
+	issuer   = "https://application.test"
+	audience = "documents"
+)
+
+// application is what the service serves: it knows the users and what they may do, publishes the keys of some of their
+// tokens, and is told of changes.
 type application struct {
 	secret []byte
 	url    string
+	key    ed25519.PrivateKey
 
 	mu      sync.Mutex
 	changed map[string]int64
-	forged  int
+	// may is what users may do who may not do all that their tokens say.
+	may    map[string]string
+	forged int
 }
 
 // startApplication serves webhooks at the address that pods reach this machine by.
 func startApplication(t *testing.T) *application {
 	t.Helper()
-	a := &application{secret: []byte("a secret that nobody else has, of enough bytes"), changed: map[string]int64{}}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &application{
+		secret: []byte("a secret that nobody else has, of enough bytes"), key: key,
+		changed: map[string]int64{}, may: map[string]string{},
+	}
 	var apiServer discoveryv1.EndpointSlice
 	if err := api.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "kubernetes"}, &apiServer); err != nil {
 		t.Fatal(err)
@@ -54,44 +73,78 @@ func startApplication(t *testing.T) *application {
 	var wait sync.WaitGroup
 	wait.Go(func() { _ = server.Serve(listener) })
 	t.Cleanup(func() { _ = server.Close(); wait.Wait() })
-	a.url = "http://" + listener.Addr().String() + "/changed"
+	a.url = "http://" + listener.Addr().String()
 	return a
 }
 
 func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/keys" {
+		public, _ := a.key.Public().(ed25519.PublicKey)
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]string{
+			"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": "e2e", "x": base64.RawURLEncoding.EncodeToString(public),
+		}}})
+		return
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var change struct {
+	var told struct {
 		Document string
 		Seq      int64
+		// User and Granted are asked about.
+		User, Granted string
 	}
 	switch {
 	case err != nil, !auth.VerifySignature(a.secret, r.Header.Get(auth.SignatureHeader), body, time.Now(), time.Minute):
 		a.forged++
 		w.WriteHeader(http.StatusForbidden)
-	case json.Unmarshal(body, &change) != nil:
+	case json.Unmarshal(body, &told) != nil:
 		w.WriteHeader(http.StatusBadRequest)
+	case r.URL.Path == "/may":
+		_ = json.NewEncoder(w).Encode(map[string]string{"access": cmp.Or(a.may[told.User], told.Granted)})
 	default:
-		a.changed[change.Document] = max(a.changed[change.Document], change.Seq)
+		a.changed[told.Document] = max(a.changed[told.Document], told.Seq)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
-// token is a user's; claims are further ones.
+// allow lets a user do that much.
+func (a *application) allow(user, access string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.may[user] = access
+}
+
+// token is a user's, signed with the secret.
 func (a *application) token(t *testing.T, user string, docs map[string]string, admin bool) string {
 	t.Helper()
-	claims, err := json.Marshal(map[string]any{
-		"sub": user, "docs": docs, "collab_admin": admin, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
-	})
+	return signed(t, `{"alg":"HS256","typ":"JWT"}`, map[string]any{"sub": user, "docs": docs, "collab_admin": admin},
+		func(text []byte) []byte {
+			mac := hmac.New(sha256.New, a.secret)
+			mac.Write(text)
+			return mac.Sum(nil)
+		})
+}
+
+// login is a token of a user of the organization acme, signed with the published key. What the user may do the
+// application has to be asked.
+func (a *application) login(t *testing.T, user string) string {
+	t.Helper()
+	return signed(t, `{"alg":"EdDSA","typ":"JWT","kid":"e2e"}`, map[string]any{"sub": user, "org": "acme"},
+		func(text []byte) []byte { return ed25519.Sign(a.key, text) })
+}
+
+func signed(t *testing.T, header string, claims map[string]any, sign func([]byte) []byte) string {
+	t.Helper()
+	now := time.Now()
+	claims["iss"], claims["aud"], claims["iat"], claims["exp"] = issuer, audience, now.Unix(), now.Add(time.Hour).Unix()
+	body, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode(claims)
-	mac := hmac.New(sha256.New, a.secret)
-	mac.Write([]byte(signed))
-	return signed + "." + encode(mac.Sum(nil))
+	text := encode([]byte(header)) + "." + encode(body)
+	return text + "." + encode(sign([]byte(text)))
 }
 
 // user asks the service over HTTP.
@@ -186,8 +239,12 @@ func TestAnApplicationSaysWhoMayDoWhatAndIsToldOfChanges(t *testing.T) {
 		}
 	})
 	pods := rollOut(t, "--webhook-url", func(c *v1alpha1.CollabCluster) {
-		c.Spec.Editor.Auth = &v1alpha1.AuthSpec{SecretName: secretName}
-		c.Spec.Editor.Webhook = &v1alpha1.WebhookSpec{URL: app.url}
+		second := int32(1)
+		c.Spec.Editor.Auth = &v1alpha1.AuthSpec{
+			SecretName: secretName, JWKSURL: app.url + "/keys", Issuer: issuer, Audience: audience,
+			PermissionWebhook: &v1alpha1.PermissionWebhookSpec{URL: app.url + "/may", CacheSeconds: &second},
+		}
+		c.Spec.Editor.Webhook = &v1alpha1.WebhookSpec{URL: app.url + "/changed"}
 	})
 	writing, reading := map[string]string{"acme/*": "write"}, map[string]string{"acme/*": "read"}
 	writer := user{serviceHost(t, clusterName+"-editor", 80), app.token(t, "ada", writing, false)}
@@ -274,6 +331,23 @@ func TestAnApplicationSaysWhoMayDoWhatAndIsToldOfChanges(t *testing.T) {
 	if !strings.Contains(export, `"title":"The plan"`) || !strings.Contains(export, `{"end":{"documents":1,"failed":0}}`) {
 		t.Errorf("exported %s", export)
 	}
+	imported := writer.do(t, http.StatusOK, "POST", "/api/v1/organizations/acme/import", export)
+	if !strings.Contains(imported, `{"end":{"documents":1,"failed":0}}`) {
+		t.Errorf("importing it again did %s", imported)
+	}
+	same(want)
+
+	eve := user{writer.host, app.login(t, "eve")}
+	eve.do(t, http.StatusForbidden, "GET", path, "") // The application grants nothing by itself,
+	app.allow("eve", "write")                        // and changes its mind.
+	await(t, 10*time.Second, func() error {
+		status, answer, err := eve.try(t, "GET", path, "")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d: %s", status, answer)
+		}
+		return err
+	})
+	awaitTheft(t, c, address(1, "/collab"), document, eve)
 
 	// A user who is revoked at one pod is let go by another one.
 	admin := user{writer.host, app.token(t, "root", nil, true)}
@@ -286,6 +360,30 @@ func TestAnApplicationSaysWhoMayDoWhatAndIsToldOfChanges(t *testing.T) {
 	writer.do(t, http.StatusNoContent, "DELETE", path, "")
 	c.awaitClosed(t, "reader", 4404)
 	reader.do(t, http.StatusGone, "GET", path+"/content", "")
+}
+
+// awaitTheft begins a session, at any pod each time, and a client in it; and uses a token of it that was replaced, as only a
+// thief would, which ends both.
+func awaitTheft(t *testing.T, c *clients, address, document string, who user) {
+	t.Helper()
+	var session struct{ AccessToken, RefreshToken string }
+	ask := func(path, body string) (before string) {
+		t.Helper()
+		before = session.RefreshToken
+		if err := json.Unmarshal([]byte(who.do(t, http.StatusOK, "POST", path, body)), &session); err != nil {
+			t.Fatal(err)
+		}
+		return before
+	}
+	refresh := func(token string) string { return `{"refreshToken":"` + token + `"}` }
+	ask("/auth/login", `{"tokens":true}`)
+	c.beginAt(t, "session", address, document, session.AccessToken)
+	c.awaitSynced(t, "session")
+	stolen := ask("/auth/refresh", refresh(session.RefreshToken))
+	ask("/auth/refresh", refresh(session.RefreshToken))
+	who.do(t, http.StatusUnauthorized, "POST", "/auth/refresh", refresh(stolen))
+	c.awaitClosed(t, "session", 4401)
+	who.do(t, http.StatusUnauthorized, "POST", "/auth/refresh", refresh(session.RefreshToken))
 }
 
 // awaitClosed waits until the server has closed the client's connection with the code.
