@@ -30,7 +30,7 @@ func tooBig(limit int) error {
 // incoming makes messages of the bytes of a client, as RFC 6455, section 5, and RFC 7692 have them. It holds nothing
 // between two messages, so that it costs an idle connection nothing.
 type incoming struct {
-	// deflate says that messages may be compressed.
+	// deflate says that messages may be compressed, in both directions. It never changes.
 	deflate bool
 	// broken says that a frame was malformed: nobody knows where the next one begins.
 	broken bool
@@ -117,7 +117,7 @@ func (in *incoming) feed(data []byte, take func(opcode byte, payload []byte) err
 	}
 	err := in.parse(data, take)
 	if wrong := (*frameError)(nil); errors.As(err, &wrong) {
-		*in = incoming{broken: true}
+		in.broken, in.begun = true, nil
 	}
 	return err
 }
