@@ -128,20 +128,24 @@ func spread(tx *bolt.Tx) error {
 	if key == nil {
 		return nil
 	}
-	var entries []storage.Entry
+	type noted struct {
+		entry  storage.Entry
+		stored []byte
+	}
+	var all []noted
 	for ; key != nil; key, value = cursor.Next() {
-		// Not the bytes themselves: they are of pages that are about to be free.
-		e, err := record.Decode(bytes.Clone(value))
+		b := bytes.Clone(value) // Not the bytes themselves: they are of pages that are about to be free.
+		e, err := record.Decode(b)
 		if err != nil {
 			return fmt.Errorf("operation %d of the journal: %w", binary.BigEndian.Uint64(key), err)
 		}
-		entries = append(entries, e)
+		all = append(all, noted{e, b})
 	}
 	// What is next to each other is found faster.
-	slices.SortStableFunc(entries, func(a, b storage.Entry) int { return strings.Compare(a.Document, b.Document) })
+	slices.SortStableFunc(all, func(a, b noted) int { return strings.Compare(a.entry.Document, b.entry.Document) })
 	to := newPlacer(tx)
-	for _, e := range entries {
-		if err := to.place(e); err != nil {
+	for _, n := range all {
+		if err := to.place(n.entry, n.stored); err != nil {
 			return err
 		}
 	}
@@ -169,8 +173,8 @@ func newPlacer(tx *bolt.Tx) *placer {
 	return p
 }
 
-// place puts one operation, unless its document was purged.
-func (p *placer) place(e storage.Entry) error {
+// place puts one operation, which is stored as its record, unless its document was purged.
+func (p *placer) place(e storage.Entry, stored []byte) error {
 	last, ok := p.ends[e.Document]
 	if !ok {
 		if !purged(p.tx, e.Document) {
@@ -189,7 +193,7 @@ func (p *placer) place(e storage.Entry) error {
 	}
 	last.seq = max(last.seq, e.Seq)
 	last.time = max(last.time, e.Time.UnixMicro())
-	return p.operations.Put(numbered(e.Document, e.Seq), record.Encode(e))
+	return p.operations.Put(numbered(e.Document, e.Seq), stored)
 }
 
 // finish is to be called after the last operation.

@@ -26,6 +26,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
 )
 
 const (
@@ -526,7 +527,7 @@ func (s *Store) write(tx *bolt.Tx, batch []*item, journaled bool) (
 			err = note(tx, i.entry)
 			noted = append(noted, i)
 		default:
-			err = direct.place(i.entry)
+			err = direct.place(i.entry, record.Encode(i.entry))
 		}
 		if err != nil {
 			return nil, nil, err
