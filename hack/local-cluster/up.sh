@@ -127,7 +127,7 @@ else
 fi
 
 if [[ $provider == local ]]; then
-	step "building Kubernetes, containerd, etcd and CoreDNS (first time: about 15 minutes on 2 cores)"
+	step "building Kubernetes, containerd, etcd and CoreDNS (first time: about 20 minutes on 2 cores)"
 	"$local_cluster_dir/build.sh" >/dev/null
 else
 	step "asking kind for a cluster"

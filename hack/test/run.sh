@@ -24,7 +24,7 @@ trap cleanup EXIT
 passed=0 failed=0 table=
 for stage in "${stages[@]}"; do
 	if [[ $stage == test-e2e && -n $builder ]]; then
-		printf '\n==> waiting for the programs of the local cluster (first time: about 15 minutes)\n'
+		printf '\n==> waiting for the programs of the local cluster (first time: about 20 minutes)\n'
 		wait "$builder" || {
 			tail -n 20 "$log" >&2
 			printf 'the programs of the local cluster could not be built: see above, then run make test again\n' >&2
