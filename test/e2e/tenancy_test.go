@@ -338,8 +338,9 @@ func TestAnApplicationSaysWhoMayDoWhatAndIsToldOfChanges(t *testing.T) {
 	same(want)
 
 	eve := user{writer.host, app.login(t, "eve")}
-	eve.do(t, http.StatusForbidden, "GET", path, "") // The application grants nothing by itself,
-	app.allow("eve", "write")                        // and changes its mind.
+	app.allow("eve", "none")
+	eve.do(t, http.StatusForbidden, "GET", path, "")
+	app.allow("eve", "write") // It has changed its mind.
 	await(t, 10*time.Second, func() error {
 		status, answer, err := eve.try(t, "GET", path, "")
 		if err == nil && status != http.StatusOK {
