@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"collab.dev/operator/api/v1alpha1"
+	"collab.dev/operator/controllers/autoscaling/report"
 )
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -198,7 +199,7 @@ func TestAnyRecommendationIsSafe(t *testing.T) {
 			samples := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) sample {
 				ready := rapid.IntRange(0, 5).Draw(t, "ready") > 0
 				readable := ready && rapid.IntRange(0, 9).Draw(t, "readable") > 0
-				return sample{Ready: ready, Readable: readable, Connections: rapid.Int64Range(0, maxConnections).Draw(t, "connections")}
+				return sample{Ready: ready, Readable: readable, Connections: rapid.Int64Range(0, report.MaxConnections).Draw(t, "connections")}
 			}), 0, int(replicas)).Draw(t, "samples")
 			d := recommend(l, replicas, samples, h, now)
 			switch {

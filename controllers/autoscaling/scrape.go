@@ -2,8 +2,6 @@ package autoscaling
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +11,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
+
+	"collab.dev/operator/controllers/autoscaling/report"
 )
 
 const (
@@ -23,21 +22,13 @@ const (
 	scrapeParallel = 32
 	// loadLimit is the greatest size of a load report that is read, in bytes.
 	loadLimit = 16 << 10
-	// maxConnections is the greatest number of connections of one pod that is believed.
-	maxConnections = 1_000_000_000
 	// internalPort is the port of an editor pod's internal HTTP server.
 	internalPort = 8081
 )
 
-// load is what an editor pod reports at /load, as far as autoscaling needs it.
-type load struct {
-	UID         types.UID
-	Connections int64
-}
-
 // scrape reads the load of pods in parallel. The result has nil where a pod's load could not be read.
-func scrape(ctx context.Context, client *http.Client, port int, pods []*corev1.Pod) ([]*load, error) {
-	loads := make([]*load, len(pods))
+func scrape(ctx context.Context, client *http.Client, port int, pods []*corev1.Pod) ([]*report.Load, error) {
+	loads := make([]*report.Load, len(pods))
 	errs := make([]error, len(pods))
 	slots := make(chan struct{}, scrapeParallel)
 	var group sync.WaitGroup
@@ -57,7 +48,7 @@ func scrape(ctx context.Context, client *http.Client, port int, pods []*corev1.P
 	return loads, nil
 }
 
-func scrapePod(ctx context.Context, client *http.Client, port int, pod *corev1.Pod) (*load, error) {
+func scrapePod(ctx context.Context, client *http.Client, port int, pod *corev1.Pod) (*report.Load, error) {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
 	url := "http://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)) + "/load"
@@ -77,27 +68,12 @@ func scrapePod(ctx context.Context, client *http.Client, port int, pod *corev1.P
 	if err != nil {
 		return nil, fmt.Errorf("reading the load of pod %s: %w", pod.Name, err)
 	}
-	report, err := parseLoad(body)
+	load, err := report.Parse(body)
 	if err != nil {
 		return nil, fmt.Errorf("reading the load of pod %s: %w", pod.Name, err)
 	}
-	if report.UID != pod.UID {
+	if load.UID != string(pod.UID) {
 		return nil, fmt.Errorf("reading the load of pod %s: another pod answers at its address", pod.Name)
 	}
-	return report, nil
-}
-
-// parseLoad reads a load report.
-func parseLoad(body []byte) (*load, error) {
-	var report struct {
-		UID         types.UID `json:"uid"`
-		Connections *int64    `json:"connections"`
-	}
-	if err := json.Unmarshal(body, &report); err != nil {
-		return nil, fmt.Errorf("parsing the report: %w", err)
-	}
-	if report.Connections == nil || *report.Connections < 0 || *report.Connections > maxConnections {
-		return nil, errors.New("the report holds no plausible number of connections")
-	}
-	return &load{UID: report.UID, Connections: *report.Connections}, nil
+	return &load, nil
 }

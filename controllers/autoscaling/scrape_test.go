@@ -59,15 +59,3 @@ func TestScrapeReadsWhatPodsReport(t *testing.T) {
 		})
 	}
 }
-
-func FuzzParseLoad(f *testing.F) {
-	f.Add([]byte(`{"uid":"u1","connections":12}`))
-	f.Add([]byte(`{"connections":1e3}`))
-	f.Add([]byte(`null`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		report, err := parseLoad(body)
-		if err == nil && (report.Connections < 0 || report.Connections > maxConnections) {
-			t.Errorf("accepted %d connections", report.Connections)
-		}
-	})
-}
