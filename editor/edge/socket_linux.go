@@ -90,11 +90,8 @@ const largest = 64 << 10
 // each for one that may wait, and find others to run meanwhile and threads for them, which costs more than the calls: a
 // fifth of a busy pod's processor.
 func quick(call uintptr, fd int, b []byte) (int, syscall.Errno) {
-	if len(b) == 0 {
-		return 0, 0
-	}
 	//nolint:gosec // A slice's data, which the call uses while it lasts.
-	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
 	return int(n), errno //nolint:gosec // At most len(b), and 0 if there is an error, or not used.
 }
 
