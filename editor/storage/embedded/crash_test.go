@@ -111,12 +111,9 @@ func TestACrashInTheMiddleOfACommitLosesNothing(t *testing.T) {
 	}
 }
 
-func crash(t *testing.T, then func(*testing.T, *embedded.Store, storage.Shard), end int64) {
-	const (
-		sector = 512
-		acked  = 40
-	)
-	directory := t.TempDir()
+// slowly opens a store that empties its journal only when somebody reads, and a shard of it.
+func slowly(t *testing.T, directory string) (*embedded.Store, storage.Shard) {
+	t.Helper()
 	store, err := embedded.Open(embedded.SpreadAfter(
 		embedded.Options{Directory: directory, Logger: slog.New(slog.DiscardHandler)}, time.Hour))
 	if err != nil {
@@ -126,6 +123,16 @@ func crash(t *testing.T, then func(*testing.T, *embedded.Store, storage.Shard), 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return store, shard
+}
+
+func crash(t *testing.T, then func(*testing.T, *embedded.Store, storage.Shard), end int64) {
+	const (
+		sector = 512
+		acked  = 40
+	)
+	directory := t.TempDir()
+	store, shard := slowly(t, directory)
 	for seq := int64(1); seq <= acked; seq++ {
 		add(t, shard, seq, seq)
 	}

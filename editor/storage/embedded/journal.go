@@ -95,18 +95,31 @@ func (s *Store) view(document string, do func(*bolt.Tx) error) error {
 
 // update runs a transaction that writes. It finds the journal empty.
 func (s *Store) update(do func(*bolt.Tx) error) error {
+	return s.transact(true, func(tx *bolt.Tx) ([]*item, error) { return nil, do(tx) })
+}
+
+// transact runs a transaction that writes, and says what it noted. Before that it empties the journal, if it is to.
+func (s *Store) transact(empty bool, do func(*bolt.Tx) (noted []*item, err error)) error {
 	s.journal.writing.Lock()
 	defer s.journal.writing.Unlock()
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		if err := spread(tx); err != nil {
-			return err
+	var noted []*item
+	err := s.db.Update(func(tx *bolt.Tx) (err error) {
+		if empty {
+			if err := spread(tx); err != nil {
+				return err
+			}
 		}
-		return do(tx)
+		noted, err = do(tx)
+		return err
 	})
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	if empty {
 		s.journal.clear()
 	}
-	return err
+	s.journal.add(noted)
+	return nil
 }
 
 // note puts an operation into the journal.

@@ -2,15 +2,13 @@ package embedded_test
 
 import (
 	"testing"
-	"time"
 
 	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/embedded"
 )
 
-func TestTheJournalIsEmptiedByItselfAndByWhoReads(t *testing.T) {
+func TestTheJournalIsEmptiedByWhoReads(t *testing.T) {
 	for name, read := range map[string]func(*embedded.Store, storage.Shard) error{
-		"nobody reads": nil,
 		"a document is loaded": func(_ *embedded.Store, shard storage.Shard) error {
 			doc, err := shard.Load(t.Context(), document)
 			if len(doc.Tail) != 10 {
@@ -34,46 +32,36 @@ func TestTheJournalIsEmptiedByItselfAndByWhoReads(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			options := embedded.Options{Directory: t.TempDir()}
-			if read != nil {
-				options = embedded.SpreadAfter(options, time.Hour)
-			}
-			store, err := embedded.Open(options)
-			if err != nil {
-				t.Fatal(err)
-			}
+			store, shard := slowly(t, t.TempDir())
 			defer shut(t, store)
-			shard, err := store.Open(t.Context(), 1, 1, "a")
-			if err != nil {
+			add(t, shard, 1, 10)
+			if !embedded.Journaled(store) {
+				t.Fatal("the operations are not in the journal")
+			}
+			if err := read(store, shard); err != nil {
 				t.Fatal(err)
 			}
-			add(t, shard, 1, 10)
-			if read != nil {
-				if !embedded.Journaled(store) {
-					t.Fatal("the operations are not in the journal")
-				}
-				if err := read(store, shard); err != nil {
-					t.Fatal(err)
-				}
-				if embedded.Journaled(store) {
-					t.Error("operations are left in the journal")
-				}
+			if embedded.Journaled(store) {
+				t.Error("operations are left in the journal")
 			}
-			until(t, "the journal to be empty", func() bool { return !embedded.Journaled(store) })
 		})
 	}
 }
 
-func TestReadingAnotherDocumentLeavesTheJournal(t *testing.T) {
-	store, err := embedded.Open(embedded.SpreadAfter(embedded.Options{Directory: t.TempDir()}, time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestTheJournalIsEmptiedByItself(t *testing.T) {
+	store := open(t, t.TempDir())
 	defer shut(t, store)
 	shard, err := store.Open(t.Context(), 1, 1, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
+	add(t, shard, 1, 10)
+	until(t, "the journal to be empty", func() bool { return !embedded.Journaled(store) })
+}
+
+func TestReadingAnotherDocumentLeavesTheJournal(t *testing.T) {
+	store, shard := slowly(t, t.TempDir())
+	defer shut(t, store)
 	add(t, shard, 1, 10)
 	if _, err := shard.Load(t.Context(), "acme/other"); err != nil {
 		t.Fatal(err)

@@ -487,43 +487,28 @@ func (s *Store) count(i *item, sign int64) {
 // store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without
 // saying so to who sent operations, of purged documents. If it is time it empties the journal, too.
 func (s *Store) store(batch []*item) (refused map[*item]error, err error) {
-	if at, ok := s.journal.due(); ok && !time.Now().Before(at) {
-		err := s.update(func(tx *bolt.Tx) (err error) {
-			refused, _, err = s.write(tx, batch, false)
-			return err
-		})
-		return refused, err
-	}
-	s.journal.writing.Lock()
-	defer s.journal.writing.Unlock()
-	var noted []*item
-	err = s.db.Update(func(tx *bolt.Tx) (err error) {
-		refused, noted, err = s.write(tx, batch, true)
-		return err
+	at, ok := s.journal.due()
+	err = s.transact(ok && !time.Now().Before(at), func(tx *bolt.Tx) (noted []*item, err error) {
+		refused, noted, err = s.write(tx, batch)
+		return noted, err
 	})
-	if err == nil {
-		s.journal.add(noted)
-	}
 	return refused, err
 }
 
-// write writes a batch within a transaction: small operations into the journal, if they are to go there.
-func (s *Store) write(tx *bolt.Tx, batch []*item, journaled bool) (
-	refused map[*item]error, noted []*item, err error,
-) {
+// write writes a batch within a transaction, and returns what went into the journal. Operations of purged documents are
+// dropped where they are put to their documents.
+func (s *Store) write(tx *bolt.Tx, batch []*item) (refused map[*item]error, noted []*item, err error) {
 	refused, noted = map[*item]error{}, make([]*item, 0, len(batch))
 	direct := newPlacer(tx)
 	for _, i := range batch {
 		switch {
 		case !s.current(i.shard):
 			refused[i] = storage.ErrFenced
-		case purged(tx, i.entry.Document):
-			if i.snapshot != nil {
-				refused[i] = storage.ErrDeleted
-			}
+		case i.snapshot != nil && purged(tx, i.entry.Document):
+			refused[i] = storage.ErrDeleted
 		case i.snapshot != nil:
 			err = s.storeSnapshot(tx, i.entry.Document, *i.snapshot)
-		case journaled && len(i.entry.Update) <= journaledBytes:
+		case len(i.entry.Update) <= journaledBytes:
 			err = note(tx, i.entry)
 			noted = append(noted, i)
 		default:
