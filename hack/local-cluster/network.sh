@@ -70,9 +70,17 @@ network_down() {
 	local node namespace
 	for node in "${nodes[@]}"; do
 		namespace=$(node_namespace "$node")
+		# The link before the namespace: the kernel removes what a deleted namespace held some time later.
+		remove_link "collab-$node"
 		[[ ! -e /run/netns/$namespace ]] || ip netns delete "$namespace"
-		! ip link show "collab-$node" >/dev/null 2>&1 || ip link delete "collab-$node"
 	done
-	! ip link show "$bridge" >/dev/null 2>&1 || ip link delete "$bridge"
+	remove_link "$bridge"
 	while command -v iptables >/dev/null && iptables -D FORWARD -i "$bridge" -o "$bridge" -j ACCEPT 2>/dev/null; do :; done
+}
+
+# remove_link deletes a link, and is content when there is none, also when the kernel was faster.
+remove_link() {
+	local refused
+	refused=$(ip link delete "$1" 2>&1) || ! ip link show "$1" >/dev/null 2>&1 ||
+		die "the network link $1 stays: $refused" "try again; as root: ip link delete $1"
 }
