@@ -114,6 +114,8 @@ func (l *lane) run(ctx context.Context) {
 		for i, r := range rooms {
 			r.turn()
 			rooms[i] = nil
+			// At once, while the processor's caches have what the room's members share, and nobody waits for other rooms.
+			conns = l.connections(conns)
 		}
 		conns = l.connections(conns)
 	}
