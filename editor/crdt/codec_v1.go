@@ -133,9 +133,12 @@ func (v *encoderV1) deleteClock(n uint64) { v.varUint(n) }
 func (v *encoderV1) deleteLength(n uint64) { v.varUint(n) }
 
 func (v *encoderV1) fragment() []byte {
-	b := v.buf
-	v.buf = nil
+	n := len(v.buf)
+	b := v.buf[:n:n]
+	v.buf = v.buf[n:] // There may be room for the next one.
 	return b
 }
+
+func (v *encoderV1) begin(size int) { v.buf = make([]byte, 0, size) }
 
 func (v *encoderV1) finish() []byte { return v.buf }

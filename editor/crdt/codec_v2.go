@@ -189,6 +189,8 @@ func (v *encoderV2) fragment() []byte {
 	return b
 }
 
+func (v *encoderV2) begin(int) {}
+
 func (v *encoderV2) finish() []byte {
 	columns := [...][]byte{
 		v.keyClocks.Bytes(), v.clients.Bytes(), v.leftClocks.Bytes(), v.rightClock.Bytes(), v.infos.Bytes(),

@@ -37,6 +37,7 @@ var errUnordered = errors.New("clients are not in falling order")
 // order returns the update with its clients in falling order.
 func order(update []byte, f format) ([]byte, error) {
 	r := f.open(update)
+	defer r.close()
 	var pieces []piece
 	var err error
 	for err = r.advance(); err == nil && !r.done; err = r.advance() {
@@ -53,7 +54,7 @@ func order(update []byte, f format) ([]byte, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(b.client, a.client) })
-	out := structWriter{e: f.encoder()}
+	out := structWriter{e: f.encoder(len(update))}
 	for i := range pieces {
 		out.write(&pieces[i], 0)
 	}
@@ -61,10 +62,16 @@ func order(update []byte, f format) ([]byte, error) {
 }
 
 func mergeOrdered(updates [][]byte, f format) ([]byte, error) {
-	m := merger{out: structWriter{e: f.encoder()}}
+	size := 0
+	for _, u := range updates {
+		size += len(u)
+	}
+	m := merger{out: structWriter{e: f.encoder(size)}}
 	var err error
 	if len(updates) < manyUpdates {
-		m.queue, err = newShortQueue(&m, f, updates)
+		short := &shortQueue{readers: make([]*lazyReader, 0, len(updates))}
+		defer short.close()
+		m.queue, err = short, short.open(&m, f, updates)
 	} else {
 		m.queue, err = newLongQueue(&m, f, updates)
 	}
@@ -223,20 +230,32 @@ const manyUpdates = 64
 // shortQueue sorts the updates anew in every round, as Yjs does.
 type shortQueue struct{ readers []*lazyReader }
 
-func newShortQueue(m *merger, f format, updates [][]byte) (*shortQueue, error) {
-	q := &shortQueue{}
+func (q *shortQueue) open(m *merger, f format, updates [][]byte) error {
 	for _, u := range updates {
 		r := f.open(u)
-		if err := m.next(r); err != nil {
-			return nil, err
-		}
 		q.readers = append(q.readers, r)
+		if err := m.next(r); err != nil {
+			return err
+		}
 	}
-	return q, nil
+	return nil
+}
+
+// close closes the updates that were not read to their end.
+func (q *shortQueue) close() {
+	for _, r := range q.readers {
+		r.close()
+	}
 }
 
 func (q *shortQueue) first() (*lazyReader, error) {
-	q.readers = slices.DeleteFunc(q.readers, func(r *lazyReader) bool { return r.done })
+	q.readers = slices.DeleteFunc(q.readers, func(r *lazyReader) bool {
+		done := r.done
+		if done {
+			r.close() // From here on it is somebody else's.
+		}
+		return done
+	})
 	if len(q.readers) == 0 {
 		return nil, nil
 	}

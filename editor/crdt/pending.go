@@ -217,7 +217,7 @@ func (p *pending) deleteSet() deleteSet {
 func (p *pending) updates(f format, known StateVector) [][]byte {
 	var out [][]byte
 	if len(p.deletes) > 0 {
-		e := f.encoder()
+		e := f.encoder(64)
 		e.varUint(0)
 		p.deleteSet().write(e)
 		out = append(out, e.finish())
@@ -229,7 +229,7 @@ func (p *pending) updates(f format, known StateVector) [][]byte {
 	slices.SortFunc(all, func(a, b *run) int { return cmp.Compare(a.turn, b.turn) })
 	for _, r := range all {
 		if clock := known[r.wires[0].client]; clock < uint64(r.end()) {
-			out = append(out, r.encode(f.encoder(), uint32(clock)))
+			out = append(out, r.encode(f.encoder(r.bytes), uint32(clock)))
 		}
 	}
 	return out

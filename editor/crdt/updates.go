@@ -3,6 +3,7 @@ package crdt
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"collab.dev/operator/editor/crdt/lib0"
 )
@@ -48,6 +49,7 @@ type structWriter struct {
 	end      uint32 // The clock behind what was written last.
 	written  uint64
 	sections []writtenSection
+	few      [8]writtenSection // Room for sections.
 }
 
 type writtenSection struct {
@@ -77,6 +79,9 @@ func (w *structWriter) write(p *piece, offset uint32) {
 
 func (w *structWriter) flush() {
 	if w.written > 0 {
+		if w.sections == nil {
+			w.sections = w.few[:0]
+		}
 		w.sections = append(w.sections, writtenSection{w.written, w.e.fragment()})
 		w.written = 0
 	}
@@ -85,6 +90,12 @@ func (w *structWriter) flush() {
 // finish writes the deletions and returns the update.
 func (w *structWriter) finish(set deleteSet) []byte {
 	w.flush()
+	const perSection, perRange = 10, 15
+	size := perSection * (1 + len(w.sections))
+	for _, s := range w.sections {
+		size += len(s.rest)
+	}
+	w.e.begin(size + perRange*len(set))
 	w.e.varUint(uint64(len(w.sections)))
 	for _, s := range w.sections {
 		w.e.varUint(s.structs)
@@ -97,20 +108,25 @@ func (w *structWriter) finish(set deleteSet) []byte {
 // format is one of the two update formats.
 type format struct {
 	decoder func([]byte) structDecoder
-	encoder func() structEncoder
-	own     bool // Whether the updates were made here, so that they may hold as many structs as they like.
+	encoder func(size int) structEncoder // For about so many bytes.
+	readers *sync.Pool // What was closed, for the next update.
+	own     bool       // Whether the updates were made here, so that they may hold as many structs as they like.
 }
 
 var (
 	formatV1 = format{
 		decoder: func(b []byte) structDecoder { return newDecoderV1(b) },
-		encoder: func() structEncoder { return &encoderV1{} },
+		encoder: func(size int) structEncoder { return &encoderV1{make([]byte, 0, size)} },
+		readers: newReaders(),
 	}
 	formatV2 = format{
 		decoder: func(b []byte) structDecoder { return newDecoderV2(b) },
-		encoder: func() structEncoder { return &encoderV2{} },
+		encoder: func(int) structEncoder { return &encoderV2{} },
+		readers: newReaders(),
 	}
 )
+
+func newReaders() *sync.Pool { return &sync.Pool{New: func() any { return &lazyReader{} }} }
 
 // ofOurs is the format for updates that were made here.
 func (f format) ofOurs() format {
@@ -130,9 +146,30 @@ type lazyReader struct {
 	structReader
 	current piece
 	done    bool
+	readers *sync.Pool
 }
 
-func (f format) open(update []byte) *lazyReader { return f.reopen(&lazyReader{}, update) }
+// open returns a reader of an update, which may be closed.
+func (f format) open(update []byte) *lazyReader {
+	r, _ := f.readers.Get().(*lazyReader)
+	r.readers = f.readers
+	return f.reopen(r, update)
+}
+
+// close lets the reader read another update. What it has read stays valid.
+func (r *lazyReader) close() {
+	if max(cap(r.aux), cap(r.clients)) > maxPooled {
+		return
+	}
+	clear(r.aux[:cap(r.aux)])
+	r.current, r.known, r.err = piece{}, nil, nil
+	if v1, ok := r.dec.(*decoderV1); ok {
+		v1.d = lib0.Decoder{}
+	} else {
+		r.dec = nil
+	}
+	r.readers.Put(r)
+}
 
 // reopen makes a reader that is done read another update.
 func (f format) reopen(r *lazyReader, update []byte) *lazyReader {
@@ -183,8 +220,9 @@ func diffUpdate(update, stateVector []byte, f format) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := structWriter{e: f.encoder()}
+	out := structWriter{e: f.encoder(len(update))}
 	r := f.open(update)
+	defer r.close()
 	var client uint64
 	started := false // Whether something of the present client was written.
 	for err = r.advance(); err == nil && !r.done; err = r.advance() {
@@ -234,8 +272,9 @@ func ConvertUpdateV1ToV2(update []byte) ([]byte, error) {
 func ConvertUpdateV2ToV1(update []byte) ([]byte, error) { return convert(update, formatV2, formatV1) }
 
 func convert(update []byte, from, to format) ([]byte, error) {
-	out := structWriter{e: to.encoder()}
+	out := structWriter{e: to.encoder(len(update))}
 	r := from.open(update)
+	defer r.close()
 	var err error
 	for err = r.advance(); err == nil && !r.done; err = r.advance() {
 		out.write(&r.current, 0)
@@ -261,6 +300,7 @@ func EncodeStateVectorFromUpdateV2(update []byte) ([]byte, error) {
 }
 
 func stateVectorOf(r *lazyReader) ([]byte, error) {
+	defer r.close()
 	var body []byte
 	var clients, client uint64
 	var clock uint32
@@ -305,16 +345,46 @@ func metaOf(r *lazyReader) (UpdateMeta, error) {
 	m := UpdateMeta{From: StateVector{}, To: StateVector{}}
 	var client uint64
 	first := true
-	var err error
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-		p := &r.current
+	err := r.eachStruct(func(p *piece) {
 		if first || p.client != client {
 			first, client = false, p.client
 			m.From[client] = uint64(p.clock)
 		}
 		m.To[client] = uint64(p.end())
-	}
+	})
 	return m, err
+}
+
+// eachStruct calls do with every struct, and closes the reader.
+func (r *lazyReader) eachStruct(do func(*piece)) error {
+	defer r.close()
+	err := r.advance()
+	for ; err == nil && !r.done; err = r.advance() {
+		do(&r.current)
+	}
+	return err
+}
+
+// EachRange calls do with the clocks, from one up to but without another, of each client of which an update in format v1
+// has structs. Where structs follow each other without a gap that is one call. It allocates next to nothing.
+func EachRange(update []byte, do func(client, from, to uint64)) error {
+	var client, from, to uint64
+	err := formatV1.open(update).eachStruct(func(p *piece) {
+		if p.kind == kindSkip {
+			return
+		}
+		if p.client != client || uint64(p.clock) != to {
+			if to > from {
+				do(client, from, to)
+			}
+			client, from = p.client, uint64(p.clock)
+		}
+		to = uint64(p.end())
+	})
+	if err == nil && to > from {
+		do(client, from, to)
+	}
+	return err
 }
 
 // ValidateUpdate reports whether an update in format v1 is well-formed, without a document. It allocates next to
@@ -325,6 +395,7 @@ func ValidateUpdate(update []byte) error { return validate(formatV1.open(update)
 func ValidateUpdateV2(update []byte) error { return validate(formatV2.open(update)) }
 
 func validate(r *lazyReader) error {
+	defer r.close()
 	var err error
 	for err = r.advance(); err == nil && !r.done; err = r.advance() {
 	}

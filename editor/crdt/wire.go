@@ -353,8 +353,10 @@ type structEncoder interface {
 	bytes(b []byte)
 	key(k []byte)
 	deleteSetEncoder
-	// fragment takes what varUint, raw and the like wrote so far out of the encoder.
+	// fragment takes what varUint, raw and the like wrote so far out of the encoder; begin tells, after the last fragment,
+	// how many bytes are to come.
 	fragment() []byte
+	begin(size int)
 	finish() []byte
 }
 
