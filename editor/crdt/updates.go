@@ -109,8 +109,8 @@ func (w *structWriter) finish(set deleteSet) []byte {
 type format struct {
 	decoder func([]byte) structDecoder
 	encoder func(size int) structEncoder // For about so many bytes.
-	readers *sync.Pool // What was closed, for the next update.
-	own     bool       // Whether the updates were made here, so that they may hold as many structs as they like.
+	readers *sync.Pool                   // What was closed, for the next update.
+	own     bool                         // Whether the updates were made here, so that they may hold as many structs as they like.
 }
 
 var (

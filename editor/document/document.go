@@ -159,7 +159,9 @@ type operation struct {
 	entry  storage.Entry
 	since  time.Time
 	stored bool
-	acks   []ack
+	// acks are who is told that it is stored: mostly only who sent it.
+	acks []ack
+	only [1]ack
 }
 
 type ack struct {
@@ -298,8 +300,9 @@ func (a *Attachment) Update(id uint64, by Author, update []byte, echo bool) {
 			Document: d.name, Seq: d.seq, Time: d.tick(), User: by.User, Origin: by.Origin, Update: update, Publish: d.hot,
 		},
 		since: start,
-		acks:  []ack{{a, id}},
+		only:  [1]ack{{a, id}},
 	}
+	op.acks = op.only[:]
 	d.queue = append(d.queue, op)
 	if d.timer != nil || d.overdue(d.seq) {
 		d.later(op)

@@ -8,6 +8,7 @@ import (
 	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/protocol"
 )
 
@@ -26,6 +27,8 @@ type client struct {
 	room     *room
 	identity *auth.Identity
 	access   auth.Access
+	// by is what author returns, empty until that is asked.
+	by string
 	// dismissed says that the document turned out to be deleted: the client is not in its room anymore.
 	dismissed atomic.Bool
 
@@ -89,7 +92,12 @@ func (k *client) leave() {
 	k.room.leave(&k.member)
 }
 
-func (k *client) author() (origin, user string) { return k.conn.dialect.String(), k.identity.User }
+func (k *client) author() string {
+	if k.by == "" { // A connection has one user for all its life.
+		k.by = peer.Author(k.conn.dialect.String(), k.identity.User)
+	}
+	return k.by
+}
 
 func (k *client) gone() { k.conn.dismiss(k) }
 
@@ -151,9 +159,7 @@ func (k *client) take(m protocol.Message) error {
 
 // change handles an update. It is checked before the others are told, who would stumble over what is malformed.
 func (k *client) change(m protocol.Message) error {
-	done := func(why document.Reason, ok bool) { k.stored(why, ok) }
-	switch {
-	case protocol.IsEmptyUpdate(m.Payload):
+	if protocol.IsEmptyUpdate(m.Payload) {
 		k.tell(protocol.SyncStatus, protocol.Saved)
 		return nil
 	}
@@ -162,12 +168,12 @@ func (k *client) change(m protocol.Message) error {
 	}
 	switch {
 	case k.access >= auth.Write:
-		if !k.room.update(k.conn, &k.member, m.Payload, m.Kind == protocol.SyncStep2, done) {
+		if !k.room.update(k.conn, &k.member, m.Payload, m.Kind == protocol.SyncStep2, k) {
 			return nil
 		}
 	case k.conn.dialect == protocol.Hocuspocus && m.Kind == protocol.SyncStep2:
 		// The provider of a viewer answers questions too, and wants to know that nothing is unsaved.
-		if !k.room.check(k.conn, m.Payload, done) {
+		if !k.room.check(k.conn, m.Payload, k) {
 			return nil
 		}
 	default:
@@ -182,8 +188,8 @@ func (k *client) change(m protocol.Message) error {
 	return nil
 }
 
-// stored tells the client what became of a change.
-func (k *client) stored(why document.Reason, ok bool) {
+// decided implements fate: it tells the client what became of a change.
+func (k *client) decided(why document.Reason, ok bool) {
 	status := protocol.Saved
 	if !ok {
 		status = protocol.NotSaved

@@ -234,13 +234,13 @@ func (c *conn) read() {
 			c.end()
 			return
 		}
-		var wrong *frameError
-		switch err := c.in.feed((*buffer)[:n], c.receive); {
-		case errors.As(err, &wrong):
+		if err := c.in.feed((*buffer)[:n], c); err != nil {
+			var wrong *frameError
+			if !errors.As(err, &wrong) {
+				c.end()
+				return
+			}
 			c.bye(wrong.code, wrong.reason)
-		case err != nil:
-			c.end()
-			return
 		}
 		// The end of the stream is told of once, maybe together with what comes before it.
 		if n < len(*buffer) && !c.hung.Load() && c.park() {
@@ -270,7 +270,7 @@ func (c *conn) end() {
 	c.edge.ended(c)
 }
 
-// receive handles a message or a control frame.
+// receive implements receiver.
 func (c *conn) receive(opcode byte, payload []byte) error {
 	switch opcode {
 	case websocket.CloseMessage:
@@ -723,8 +723,7 @@ func (c *conn) encode(buffer []byte, items []item) (bytes, spare []byte, last bo
 		c.edge.opts.Metrics.merge(len(it.more))
 		c.edge.opts.Metrics.drop(it.dropped)
 		for _, payload := range it.whole() {
-			whole := c.dialect.Append(nil, address, it.kind, payload)
-			buffer = appendMessage(buffer, whole, c.in.deflate)
+			buffer = appendMessage(buffer, c.dialect, address, it.kind, payload, c.in.deflate)
 		}
 	}
 	if cap(buffer) <= maxSpare {

@@ -325,7 +325,7 @@ func (e *Edge) join(name string, m *member, client bool) *room {
 		e.wait.Go(func() { r.run(e.ctx) })
 	}
 	r.mu.Lock()
-	r.members[m] = struct{}{}
+	r.add(m)
 	r.mu.Unlock()
 	return r
 }

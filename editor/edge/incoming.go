@@ -108,21 +108,27 @@ func parseHeader(data []byte, limit int) (h header, whole bool, err error) {
 	return h, true, nil
 }
 
-// feed takes bytes as they arrive, and calls take with each message, and with each control frame, that they complete.
-// The payload is take's own. Errors are a frameError, after which everything is skipped, or take's, after which nothing can
-// be fed.
-func (in *incoming) feed(data []byte, take func(opcode byte, payload []byte) error) error {
+// receiver takes messages and control frames. The payload is its own.
+type receiver interface {
+	receive(opcode byte, payload []byte) error
+}
+
+// feed takes bytes as they arrive, and hands on each message, and each control frame, that they complete. Errors are a
+// frameError, after which everything is skipped, or the receiver's, after which nothing can be fed.
+func (in *incoming) feed(data []byte, to receiver) error {
 	if in.broken {
 		return nil
 	}
-	err := in.parse(data, take)
-	if wrong := (*frameError)(nil); errors.As(err, &wrong) {
-		in.broken, in.begun = true, nil
+	err := in.parse(data, to)
+	if err != nil {
+		if wrong := (*frameError)(nil); errors.As(err, &wrong) {
+			in.broken, in.begun = true, nil
+		}
 	}
 	return err
 }
 
-func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) error) error {
+func (in *incoming) parse(data []byte, to receiver) error {
 	var here begun // Most messages are complete, and need no memory of their own.
 	b := &here
 	if in.begun != nil {
@@ -142,7 +148,7 @@ func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) er
 		}
 		payload := unmask(data[h.size:h.size+h.length], h.mask)
 		data = data[h.size+h.length:]
-		if err := in.frame(b, h, payload, take); err != nil {
+		if err := in.frame(b, h, payload, to); err != nil {
 			return err
 		}
 	}
@@ -163,10 +169,10 @@ func (in *incoming) parse(data []byte, take func(opcode byte, payload []byte) er
 }
 
 // frame takes a whole frame.
-func (in *incoming) frame(b *begun, h header, payload []byte, take func(opcode byte, payload []byte) error) error {
+func (in *incoming) frame(b *begun, h header, payload []byte, to receiver) error {
 	switch {
 	case h.opcode >= websocket.CloseMessage:
-		return take(h.opcode, payload)
+		return to.receive(h.opcode, payload)
 	case (h.opcode == continuation) != (b.kind != 0), h.compressed && (!in.deflate || h.opcode == continuation):
 		return malformed("a frame out of order")
 	case len(b.message)+len(payload) > int(in.limit):
@@ -189,7 +195,7 @@ func (in *incoming) frame(b *begun, h header, payload []byte, take func(opcode b
 			return err
 		}
 	}
-	return take(kind, payload)
+	return to.receive(kind, payload)
 }
 
 // unmask returns a copy of a payload without its mask.

@@ -21,13 +21,18 @@ type heard struct {
 	payload string
 }
 
+// receives is a receiver.
+type receives func(opcode byte, payload []byte) error
+
+func (r receives) receive(opcode byte, payload []byte) error { return r(opcode, payload) }
+
 // collect feeds chunks and returns what was taken, and the code of the first error.
 func collect(in *incoming, chunks ...[]byte) (all []heard, code int) {
 	for _, chunk := range chunks {
-		err := in.feed(slices.Clone(chunk), func(opcode byte, payload []byte) error {
+		err := in.feed(slices.Clone(chunk), receives(func(opcode byte, payload []byte) error {
 			all = append(all, heard{opcode, string(payload)})
 			return nil
-		})
+		}))
 		var wrong *frameError
 		if errors.As(err, &wrong) && code == 0 {
 			code = wrong.code

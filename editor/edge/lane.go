@@ -9,7 +9,7 @@ import (
 const (
 	// minInterval and maxInterval bound the time between two turns of a lane.
 	minInterval = 2 * time.Millisecond
-	maxInterval = 100 * time.Millisecond
+	maxInterval = 150 * time.Millisecond
 	// patience is how many times longer than the processor makes work wait a lane waits for more of it.
 	patience = 8
 )

@@ -3,6 +3,7 @@ package edge
 import (
 	"compress/flate"
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -25,26 +26,35 @@ const (
 
 // appendFrame appends a whole message as a WebSocket server sends it, RFC 6455, section 5.2.
 func appendFrame(out []byte, first byte, payload []byte) []byte {
-	out = append(out, finalBit|first)
-	switch n := len(payload); {
-	case n < 126:
-		out = append(out, byte(n))
-	case n < 1<<16:
-		out = binary.BigEndian.AppendUint16(append(out, 126), uint16(n))
-	default:
-		out = binary.BigEndian.AppendUint64(append(out, 127), uint64(n))
-	}
-	return append(out, payload...)
+	return append(appendHeader(out, first, len(payload)), payload...)
 }
 
-// appendMessage appends a binary message, compressed if the client knows how to and it pays.
-func appendMessage(out, message []byte, deflate bool) []byte {
-	if !deflate || len(message) < compressFrom {
-		return appendFrame(out, websocket.BinaryMessage, message)
+func appendHeader(out []byte, first byte, size int) []byte {
+	out = append(out, finalBit|first)
+	switch {
+	case size < 126:
+		return append(out, byte(size))
+	case size < 1<<16:
+		return binary.BigEndian.AppendUint16(append(out, 126), uint16(size))
+	default:
+		return binary.BigEndian.AppendUint64(append(out, 127), uint64(size))
+	}
+}
+
+// appendMessage appends what is said in a dialect, compressed if the client knows how to and it pays.
+func appendMessage(
+	out []byte, dialect protocol.Dialect, address string, kind protocol.Kind, payload []byte, deflate bool,
+) []byte {
+	var room [64]byte
+	head := dialect.AppendHead(room[:0], address, kind, len(payload))
+	size := len(head) + len(payload)
+	if !deflate || size < compressFrom {
+		out = appendHeader(slices.Grow(out, size+largestHeader), websocket.BinaryMessage, size)
+		return append(append(out, head...), payload...)
 	}
 	d, _ := deflaters.Get().(*deflater)
 	defer deflaters.Put(d)
-	return appendFrame(out, websocket.BinaryMessage|compressedBit, d.deflate(message))
+	return appendFrame(out, websocket.BinaryMessage|compressedBit, d.deflate(head, payload))
 }
 
 // deflater compresses messages as RFC 7692 has it, each by itself.
@@ -65,14 +75,16 @@ func (d *deflater) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// deflate returns the compressed message, until the next call.
-func (d *deflater) deflate(message []byte) []byte {
+// deflate returns the compressed message, whose parts follow each other, until the next call.
+func (d *deflater) deflate(message ...[]byte) []byte {
 	if cap(d.out) > maxSpare {
 		d.out = nil
 	}
 	d.out = d.out[:0]
 	d.writer.Reset(d)
-	_, _ = d.writer.Write(message) // It writes to memory.
+	for _, part := range message {
+		_, _ = d.writer.Write(part) // It writes to memory.
+	}
 	_ = d.writer.Flush()
 	return d.out[:len(d.out)-4] // Section 7.2.1: without the empty block that a flush ends with.
 }
@@ -84,7 +96,13 @@ type message struct {
 	// presences are what the payload of awareness says.
 	presences []protocol.Presence
 	// frames are what was made of it for members so far; nil if nobody else gets it.
-	frames *[]frame
+	frames *frames
+}
+
+// frames are a message as it is sent, one for each sort of connections.
+type frames struct {
+	first frame
+	more  []frame
 }
 
 // frame is a message as it is sent to all whose connections are of one sort.
@@ -95,18 +113,28 @@ type frame struct {
 	bytes   []byte
 }
 
+func (f *frame) fits(dialect protocol.Dialect, address string, deflate bool) bool {
+	return f.bytes != nil && f.dialect == dialect && f.address == address && f.deflate == deflate
+}
+
 // frame returns the message as it is sent to a client, nil if it is for that one only.
 func (m message) frame(dialect protocol.Dialect, address string, deflate bool) []byte {
 	if m.frames == nil {
 		return nil
 	}
-	for _, f := range *m.frames {
-		if f.dialect == dialect && f.address == address && f.deflate == deflate {
+	if m.frames.first.fits(dialect, address, deflate) {
+		return m.frames.first.bytes
+	}
+	for i := range m.frames.more {
+		if f := &m.frames.more[i]; f.fits(dialect, address, deflate) {
 			return f.bytes
 		}
 	}
-	whole := dialect.Append(make([]byte, 0, len(m.payload)+len(address)+16), address, m.kind, m.payload)
-	f := frame{dialect, address, deflate, appendMessage(make([]byte, 0, len(whole)+10), whole, deflate)}
-	*m.frames = append(*m.frames, f)
-	return f.bytes
+	made := frame{dialect, address, deflate, appendMessage(nil, dialect, address, m.kind, m.payload, deflate)}
+	if m.frames.first.bytes == nil {
+		m.frames.first = made
+	} else {
+		m.frames.more = append(m.frames.more, made)
+	}
+	return made.bytes
 }

@@ -29,8 +29,9 @@ const (
 	// margin is how much room a document must have for its members to be told of a change before the owner has taken it: so
 	// much may be under way from other edges.
 	margin = 1 << 20
-	// pendingBytes bounds what waits for the room's turn.
+	// pendingBytes bounds what waits for the room's turn; room for fewUpdates is kept for the next one.
 	pendingBytes = 1 << 20
+	fewUpdates   = 64
 	// maxAnnounced bounds the clients that a member may bring into the room: itself, and some of which it heard before we did.
 	maxAnnounced = 64
 )
@@ -38,8 +39,8 @@ const (
 // participant is what a member stands for. send and gone are called with the room locked, and must neither block nor call
 // the room.
 type participant interface {
-	// author says how and from whom changes come.
-	author() (origin, user string)
+	// author says how changes come and from whom, as frames of the kind Update have it.
+	author() string
 	// send brings what happens in the room.
 	send(m message)
 	// gone says that the document is deleted.
@@ -49,6 +50,8 @@ type participant interface {
 // member is somebody in a room: a document on a client's connection, or a Session.
 type member struct {
 	participant
+	// place is the member's in its room, from 1, 0 if it is in none. The room's mutex guards it.
+	place int32
 	// silent members have nothing to tell the owner: they are not asked for what it lacks.
 	silent bool
 	// announced is how many clients the member has announced, at the most. The room's mutex guards it.
@@ -68,7 +71,9 @@ type question struct {
 
 // fate is told what became of a change: that it is stored, or why it will never be. It is called with the room locked,
 // and must neither block nor call the room.
-type fate func(why document.Reason, ok bool)
+type fate interface {
+	decided(why document.Reason, ok bool)
+}
 
 // sent is a frame that the owner has not acknowledged.
 type sent struct {
@@ -84,7 +89,7 @@ type room struct {
 	poke chan struct{}
 
 	mu       sync.Mutex
-	members  map[*member]struct{}
+	members  []*member
 	presence protocol.Room[*member]
 	// refs holds who waits for an answer to which Sync.
 	refs  map[uint64]*member
@@ -101,10 +106,12 @@ type room struct {
 	// pending and heard are the changes and the presence that the members are told of in the lane's next turn; asked is
 	// since when the lane knows, zero if it does not.
 	lane    *lane
-	pending []pending
-	size    int
-	heard   []protocol.Presence
-	asked   time.Time
+	pending [][]byte
+	// by is who made all of pending, nil if several did or somebody at another edge. size is that of pending in bytes.
+	by    *member
+	size  int
+	heard []protocol.Presence
+	asked time.Time
 	// left is how many bytes the document may grow by, if all that was told since the owner said so was new.
 	left int
 	// known is what all members have been told of, but for recent, which is still to be counted.
@@ -114,16 +121,10 @@ type room struct {
 	unfollow func()
 }
 
-// pending is a change and who made it, nil for somebody at another edge.
-type pending struct {
-	update []byte
-	by     *member
-}
-
 func newRoom(e *Edge, name string) *room {
 	return &room{
 		edge: e, name: name, lane: e.lane(name), poke: make(chan struct{}, 1),
-		members: map[*member]struct{}{}, refs: map[uint64]*member{},
+		refs: map[uint64]*member{},
 	}
 }
 
@@ -227,8 +228,10 @@ func (r *room) attach(ctx context.Context, k *link, epoch int64, changed <-chan 
 func (r *room) attached(k *link, f *peer.Frame) {
 	r.link, r.channel = k, f.Channel
 	r.left = int(min(f.ID, math.MaxInt)) //nolint:gosec // It fits.
-	for _, s := range r.out {
-		r.up(s.frame)
+	for i, s := range r.out {
+		again := *s.frame // The last owner's link may have it still.
+		r.out[i].frame = &again
+		r.up(&again)
 	}
 	here := r.presence.Present(func(by *member) bool { return by != nil })
 	if len(here) > 0 {
@@ -236,7 +239,7 @@ func (r *room) attached(k *link, f *peer.Frame) {
 	}
 	// Who waited for an answer of the last owner asks again.
 	clear(r.refs)
-	for m := range r.members {
+	for _, m := range r.members {
 		if m.question != nil {
 			r.ask(m)
 		}
@@ -258,22 +261,21 @@ func (r *room) deleted() {
 	defer r.mu.Unlock()
 	for _, s := range r.out {
 		if s.done != nil {
-			s.done(document.Deleted, s.frame.Kind == peer.Evict)
+			s.done.decided(document.Deleted, s.frame.Kind == peer.Evict)
 		}
 	}
 	r.out, r.bytes = nil, 0
 	r.makeRoom()
-	for m := range r.members {
+	for _, m := range r.members {
 		m.gone()
 	}
 }
 
-// up sends a frame to the owner if there is one. The frame is copied: its channel differs from owner to owner.
+// up sends a frame to the owner if there is one. It is the link's from then on.
 func (r *room) up(f *peer.Frame) {
 	if r.link != nil {
-		sent := *f
-		sent.Channel = r.channel
-		r.link.send(&sent)
+		f.Channel = r.channel
+		r.link.send(f)
 	}
 }
 
@@ -330,7 +332,7 @@ func (r *room) answered(f *peer.Frame) {
 	delete(r.refs, f.ID)
 	switch {
 	case f.ID == 0:
-		for m := range r.members {
+		for _, m := range r.members {
 			if !m.silent {
 				m.send(message{kind: protocol.SyncStep1, payload: f.Parts[0]})
 			}
@@ -364,8 +366,8 @@ func presence(presences []protocol.Presence) message {
 
 // tell tells all members but one.
 func (r *room) tell(m message, except *member) {
-	m.frames = new([]frame)
-	for to := range r.members {
+	m.frames = &frames{}
+	for _, to := range r.members {
 		if to != except {
 			to.send(m)
 		}
@@ -374,7 +376,12 @@ func (r *room) tell(m message, except *member) {
 
 // change tells the members of a change in the next turn.
 func (r *room) change(update []byte, by *member) {
-	r.pending = append(r.pending, pending{update, by})
+	if len(r.pending) == 0 {
+		r.by = by
+	} else if r.by != by {
+		r.by = nil
+	}
+	r.pending = append(r.pending, update)
 	r.size += len(update)
 	r.left -= len(update)
 	if r.size > pendingBytes {
@@ -426,28 +433,26 @@ func (r *room) bring() {
 	if len(r.pending) == 0 {
 		return
 	}
-	by := r.pending[0].by
-	updates := make([][]byte, 0, len(r.pending))
-	for _, p := range r.pending {
-		updates = append(updates, p.update)
-		if p.by != by {
-			by = nil
-		}
-	}
-	r.pending, r.size = nil, 0
+	updates := r.pending
 	if len(updates) > 1 {
 		// What cannot be merged goes out as it came in.
 		if merged, err := crdt.MergeUpdates(updates); err == nil {
 			r.edge.opts.Metrics.merge(len(updates))
-			updates = [][]byte{merged}
+			clear(updates)
+			updates = append(updates[:0], merged)
 		}
 	}
 	for _, update := range updates {
-		r.tell(message{kind: protocol.Update, payload: update}, by)
+		r.tell(message{kind: protocol.Update, payload: update}, r.by)
 	}
 	if r.recent = append(r.recent, updates...); len(r.recent) >= recentUpdates {
 		r.count()
 	}
+	clear(updates)
+	if cap(updates) > fewUpdates {
+		updates = nil
+	}
+	r.pending, r.by, r.size = updates[:0], nil, 0
 }
 
 // count adds the recent updates to what is known. One that does not follow what is known may wait for another in every
@@ -460,15 +465,12 @@ func (r *room) count() {
 		r.known = crdt.StateVector{}
 	}
 	for _, update := range r.recent {
-		meta, err := crdt.ParseUpdateMeta(update)
-		if err != nil {
-			continue
-		}
-		for client, from := range meta.From {
-			if to := meta.To[client]; from <= r.known[client] && to > r.known[client] {
+		// What is malformed was told of all the same: others may understand more of it.
+		_ = crdt.EachRange(update, func(client, from, to uint64) {
+			if from <= r.known[client] && to > r.known[client] {
 				r.known[client] = to
 			}
-		}
+		})
 	}
 	r.recent = nil
 }
@@ -485,59 +487,78 @@ type waiter interface {
 // returns false if that ends by stop. A reply to SyncStep1 mostly repeats what everybody knows, and a change of a document
 // that is nearly full may be refused: the owner decides whether the others hear of it.
 func (r *room) update(stop waiter, m *member, update []byte, reply bool, done fate) bool {
-	origin, user := m.author()
-	f := &peer.Frame{Kind: peer.Update, Text: origin + "\x00" + user, Parts: [][]byte{update}}
-	return r.post(stop, f, done, func() {
-		if reply || len(update) > r.left-margin {
-			f.Parts = append(f.Parts, []byte{1})
-		} else {
-			r.change(update, m)
-		}
-	})
+	f := peer.Single(peer.Update, update)
+	f.Text = m.author()
+	if !r.enter(stop) {
+		return false
+	}
+	defer r.mu.Unlock()
+	if reply || len(update) > r.left-margin {
+		f.Parts = append(f.Parts, []byte{1})
+	} else {
+		r.change(update, m)
+	}
+	r.post(f, done)
+	return true
 }
 
 // check asks whether the owner has all of an update. It waits as update does.
 func (r *room) check(stop waiter, update []byte, done fate) bool {
-	return r.post(stop, &peer.Frame{Kind: peer.Check, Parts: [][]byte{update}}, done, func() {})
+	return r.wait(stop, peer.Single(peer.Check, update), done)
 }
 
 // evict asks the owner to close the document for everybody. It waits as update does.
 func (r *room) evict(stop waiter, done fate) bool {
-	return r.post(stop, &peer.Frame{Kind: peer.Evict}, done, func() {})
+	return r.wait(stop, &peer.Frame{Kind: peer.Evict}, done)
 }
 
-// post sends a frame that the owner acknowledges, to this owner or the next ones. then is called with the room locked.
-func (r *room) post(stop waiter, f *peer.Frame, done fate, then func()) bool {
+// wait posts a frame when there is room.
+func (r *room) wait(stop waiter, f *peer.Frame, done fate) bool {
+	if !r.enter(stop) {
+		return false
+	}
+	defer r.mu.Unlock()
+	r.post(f, done)
+	return true
+}
+
+// enter locks the room when another frame can be posted. It returns false, and locks nothing, if stop ends the waiting.
+func (r *room) enter(stop waiter) bool {
 	for {
 		r.mu.Lock()
 		if len(r.out) < outboxUpdates && r.bytes < outboxBytes {
-			break
+			return true
 		}
 		if r.space == nil {
 			r.space = make(chan struct{})
 		}
 		space := r.space
 		r.mu.Unlock()
-		stopped := false
-		stop.waits(func() {
-			select {
-			case <-space:
-			case <-stop.Done():
-				stopped = true
-			}
-		})
-		if stopped {
+		if !r.waited(stop, space) {
 			return false
 		}
 	}
-	defer r.mu.Unlock()
-	then()
+}
+
+// waited waits for space. It returns false if stop ends that.
+func (r *room) waited(stop waiter, space <-chan struct{}) (ok bool) {
+	stop.waits(func() {
+		select {
+		case <-space:
+			ok = true
+		case <-stop.Done():
+		}
+	})
+	return ok
+}
+
+// post sends a frame that the owner acknowledges, to this owner or the next ones. The room is locked.
+func (r *room) post(f *peer.Frame, done fate) {
 	r.last++
 	f.ID = r.last
 	r.out = append(r.out, sent{f, done})
 	r.bytes += f.Size()
 	r.up(f)
-	return true
 }
 
 func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
@@ -551,7 +572,7 @@ func (r *room) acknowledge(id uint64, why document.Reason, ok bool) {
 				r.out = slices.Delete(r.out, i, i+1)
 			}
 			if s.done != nil {
-				s.done(why, ok)
+				s.done.decided(why, ok)
 			}
 			r.makeRoom()
 			break
@@ -688,10 +709,27 @@ func (r *room) queryAwareness(m *member) {
 func (r *room) leave(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.members, m)
+	r.remove(m)
 	r.withdraw(m)
 	r.announce(r.presence.Leave(m))
 	r.wake()
+}
+
+// add brings a member into the room, and remove takes one out that may have gone already. The room is locked.
+func (r *room) add(m *member) {
+	r.members = append(r.members, m)
+	m.place = int32(len(r.members)) //nolint:gosec // There are not so many connections.
+}
+
+func (r *room) remove(m *member) {
+	if m.place == 0 {
+		return
+	}
+	last := len(r.members) - 1
+	other := r.members[last]
+	r.members[m.place-1], other.place = other, m.place
+	r.members[last], r.members = nil, r.members[:last]
+	m.place = 0
 }
 
 func (r *room) wake() {

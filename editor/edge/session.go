@@ -8,6 +8,7 @@ import (
 
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/document"
+	"collab.dev/operator/editor/peer"
 	"collab.dev/operator/editor/protocol"
 )
 
@@ -31,8 +32,8 @@ func (e *RefusedError) Error() string { return "the change was refused: " + stri
 type Session struct {
 	room   *room
 	member member
-	// origin and user are who its changes are stored as.
-	origin, user string
+	// by is who its changes are stored as.
+	by string
 
 	changes chan struct{}
 	left    sync.Once
@@ -53,7 +54,7 @@ func (e *Edge) Open(document, origin, user string) (*Session, error) {
 		return nil, fmt.Errorf("%w: %.100q", ErrName, document)
 	}
 	s := &Session{
-		origin: origin, user: user,
+		by:      peer.Author(origin, user),
 		changes: make(chan struct{}, 1), asking: make(chan struct{}, 1), deleted: make(chan struct{}),
 	}
 	s.member = member{participant: s, silent: true}
@@ -63,7 +64,7 @@ func (e *Edge) Open(document, origin, user string) (*Session, error) {
 	return s, nil
 }
 
-func (s *Session) author() (origin, user string) { return s.origin, s.user }
+func (s *Session) author() string { return s.by }
 
 func (s *Session) gone() { s.closing.Do(func() { close(s.deleted) }) }
 
@@ -130,19 +131,24 @@ type caller struct{ context.Context } //nolint:containedctx // It is one call's.
 
 func (caller) waits(something func()) { something() }
 
+// answer is where the fate of one change is waited for.
+type answer chan error
+
+func (a answer) decided(why document.Reason, ok bool) {
+	switch {
+	case ok:
+		a <- nil
+	case why == document.Deleted:
+		a <- ErrDeleted
+	default:
+		a <- &RefusedError{why}
+	}
+}
+
 // wait asks the owner for something and waits for the answer.
 func (s *Session) wait(ctx context.Context, ask func(fate) bool) error {
-	answer := make(chan error, 1)
-	if !ask(func(why document.Reason, ok bool) {
-		switch {
-		case ok:
-			answer <- nil
-		case why == document.Deleted:
-			answer <- ErrDeleted
-		default:
-			answer <- &RefusedError{why}
-		}
-	}) {
+	answer := make(answer, 1)
+	if !ask(answer) {
 		return fmt.Errorf("wait for the document: %w", ctx.Err())
 	}
 	select {

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says what a frame is.
@@ -31,8 +32,7 @@ const (
 	Moved
 	// Detach closes a channel: the edge needs the document no longer.
 	Detach
-	// Update is a change, Parts[0]. From the edge it has a number, ID, and Text: how it came, a NUL and the
-	// user; a second part asks for an echo.
+	// Update is a change, Parts[0]. From the edge it has a number, ID, and an Author, Text; a second part asks for an echo.
 	Update
 	// Ack says that the edge's update ID is stored.
 	Ack
@@ -80,6 +80,25 @@ type Frame struct {
 	ID      uint64
 	Text    string
 	Parts   [][]byte
+}
+
+// Author is the Text of an edge's Update: how the change came, and from which user.
+func Author(origin, user string) string { return origin + "\x00" + user }
+
+// SplitAuthor undoes Author.
+func SplitAuthor(text string) (origin, user string) {
+	origin, user, _ = strings.Cut(text, "\x00")
+	return origin, user
+}
+
+// Single returns a frame with one part, which takes one piece of memory with it.
+func Single(kind Kind, part []byte) *Frame {
+	f := &struct {
+		Frame
+		only [1][]byte
+	}{Frame{Kind: kind}, [1][]byte{part}}
+	f.Parts = f.only[:]
+	return &f.Frame
 }
 
 // Size is about the memory that the frame holds, in bytes.

@@ -100,24 +100,15 @@ func (c *Connection) Take(now time.Time, ops, bytes int) (wait time.Duration, ok
 		h = &haste{operations: limits.ConnectionOperations.bucket(), bytes: limits.ConnectionBytes.bucket()}
 		c.haste = h
 	}
-	ops = h.begin(limits, now, ops)
-	var room [4]*rate.Reservation
-	taken := room[:0]
-	take := func(bucket *rate.Limiter, n int) {
-		if bucket == nil || n <= 0 {
-			return
-		}
-		r := bucket.ReserveN(now, min(n, bucket.Burst()))
-		taken, wait = append(taken, r), max(wait, r.DelayFrom(now))
+	var room [4]demand
+	demands := c.demands(room[:0], h.begin(limits, now, ops), bytes)
+	if enough(demands, now) {
+		return 0, true
 	}
-	take(h.operations, ops)
-	take(h.bytes, bytes)
-	for i, s := range c.stays {
-		// Several organizations of one user are one user.
-		if s.user != nil && !slices.ContainsFunc(c.stays[:i], func(other stay) bool { return other.user == s.user }) {
-			take(s.user.operations, ops)
-			take(s.user.bytes, bytes)
-		}
+	taken := make([]*rate.Reservation, 0, len(demands))
+	for _, d := range demands {
+		r := d.bucket.ReserveN(now, d.n)
+		taken, wait = append(taken, r), max(wait, r.DelayFrom(now))
 	}
 	if wait > 0 {
 		if now.Sub(h.waited) > pause {
@@ -135,6 +126,46 @@ func (c *Connection) Take(now time.Time, ops, bytes int) (wait time.Duration, ok
 	}
 	limits.Metrics.flooded()
 	return 0, false
+}
+
+// demand is what somebody wants of a bucket.
+type demand struct {
+	bucket *rate.Limiter
+	n      int
+}
+
+// demands appends what is wanted of the connection's buckets and of those of its users.
+func (c *Connection) demands(to []demand, ops, bytes int) []demand {
+	add := func(bucket *rate.Limiter, n int) {
+		if bucket != nil && n > 0 {
+			to = append(to, demand{bucket, min(n, bucket.Burst())})
+		}
+	}
+	add(c.haste.operations, ops)
+	add(c.haste.bytes, bytes)
+	for i, s := range c.stays {
+		// Several organizations of one user are one user.
+		if s.user != nil && !slices.ContainsFunc(c.stays[:i], func(other stay) bool { return other.user == s.user }) {
+			add(s.user.operations, ops)
+			add(s.user.bytes, bytes)
+		}
+	}
+	return to
+}
+
+// enough takes what is wanted if all of it is there, as nearly always: reservations take memory.
+func enough(demands []demand, now time.Time) bool {
+	for _, d := range demands {
+		if d.bucket.TokensAt(now) < float64(d.n) {
+			return false
+		}
+	}
+	for _, d := range demands {
+		if !d.bucket.AllowN(now, d.n) {
+			return false // Another connection of the user was faster. What was taken is lost, which is little.
+		}
+	}
+	return true
 }
 
 // begin returns how many operations the messages begin: those that continue the current one cost nothing.

@@ -3,7 +3,6 @@ package shard
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +16,8 @@ const (
 	// questions aside, before a document has to be attached anew.
 	channelQueue = 16 << 20
 	edgeQueue    = 128 << 20
+	// handover is how many frames are received ahead, so that a busy edge's are not handed over one by one.
+	handover = 64
 	// edgeSilence is how long an edge may be silent: it pings once a second.
 	edgeSilence = 6 * time.Second
 	// attachTimeout bounds how long an edge waits for a document; it asks again.
@@ -32,7 +33,7 @@ func (m *Manager) Serve(ctx context.Context, edge peer.Stream) error {
 		answers: answers{under: map[uint32]*answer{}},
 	}
 	defer s.close()
-	frames := make(chan *peer.Frame)
+	frames := make(chan *peer.Frame, handover)
 	// The receiver ends with the stream: gRPC ends it when Serve returns, the pipe with its context.
 	go func() {
 		defer cancel()
@@ -187,7 +188,7 @@ func (s *session) handle(ctx context.Context, f *peer.Frame) {
 	case attachment == nil || len(f.Parts) == 0:
 	case f.Kind == peer.Update:
 		s.manager.updates.Add(1)
-		origin, user, _ := strings.Cut(f.Text, "\x00")
+		origin, user := peer.SplitAuthor(f.Text)
 		attachment.Update(f.ID, document.Author{User: user, Origin: origin}, f.Parts[0], len(f.Parts) > 1)
 	case f.Kind == peer.Check:
 		attachment.Check(f.ID, f.Parts[0])
@@ -269,12 +270,18 @@ func (k sink) send(kind peer.Kind, id uint64, parts ...[]byte) {
 	k.session.send(&peer.Frame{Kind: kind, Channel: k.channel, ID: id, Parts: parts})
 }
 
+func (k sink) single(kind peer.Kind, part []byte) {
+	f := peer.Single(kind, part)
+	f.Channel = k.channel
+	k.session.send(f)
+}
+
 func (k sink) Attached(stateVector []byte, room int) {
 	k.send(peer.Attached, uint64(room), stateVector)
 }
-func (k sink) Update(update []byte)     { k.send(peer.Update, 0, update) }
-func (k sink) Awareness(update []byte)  { k.send(peer.Awareness, 0, update) }
-func (k sink) Stateless(payload []byte) { k.send(peer.Stateless, 0, payload) }
+func (k sink) Update(update []byte)     { k.single(peer.Update, update) }
+func (k sink) Awareness(update []byte)  { k.single(peer.Awareness, update) }
+func (k sink) Stateless(payload []byte) { k.single(peer.Stateless, payload) }
 func (k sink) Ack(id uint64)            { k.send(peer.Ack, id) }
 func (k sink) Closed()                  { k.send(peer.Moved, 0) }
 
