@@ -18,6 +18,7 @@ import (
 	"collab.dev/operator/editor/auth"
 	"collab.dev/operator/editor/protocol"
 	"collab.dev/operator/editor/ratelimit"
+	"collab.dev/operator/editor/socket"
 )
 
 // Close codes of our own; docs/protocol.md tells clients what to do on each.
@@ -76,7 +77,7 @@ type conn struct {
 	dialect protocol.Dialect
 	// token came with the request: in a header, a cookie or the address.
 	token  string
-	socket socket
+	socket socket.Socket
 	lane   *lane
 	in     incoming
 
@@ -135,7 +136,7 @@ func (e *Edge) newConn(transport net.Conn, dialect protocol.Dialect, token strin
 		edge: e, id: e.served.Add(1), dialect: dialect, token: token,
 		in: incoming{deflate: deflate, limit: strangerLimit},
 	}
-	if err := c.socket.take(transport); err != nil {
+	if err := c.socket.Take(transport); err != nil {
 		return nil, err
 	}
 	c.lane = e.lanes[c.id%uint64(len(e.lanes))]
@@ -157,7 +158,7 @@ func (c *conn) cancel() {
 	if c.done != nil {
 		close(c.done)
 	}
-	c.socket.shut()
+	c.socket.Shut()
 }
 
 // Done returns a channel that is closed when the connection is to end.
@@ -188,7 +189,7 @@ func (c *conn) begin(name string) {
 		}
 		c.token = "" // There is no other document that it could open.
 	}
-	if err := c.edge.poller.add(c); err != nil {
+	if err := c.edge.poller.Add(&c.socket, c.id); err != nil {
 		c.edge.opts.Logger.Error("A connection cannot be waited for", "connection", c.id, "error", err)
 		c.end()
 		return
@@ -211,7 +212,7 @@ func (c *conn) wake() bool {
 // park ends the reading until there is something new. It returns false if there is already.
 func (c *conn) park() bool {
 	if c.stage.CompareAndSwap(reading, parked) {
-		c.edge.poller.await(c)
+		c.edge.poller.Await(&c.socket, c.id)
 		return true
 	}
 	c.stage.Store(reading)
@@ -223,7 +224,7 @@ func (c *conn) read() {
 	buffer, _ := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
 	for {
-		n, err := c.socket.read(*buffer)
+		n, err := c.socket.Read(*buffer)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			if c.park() {
@@ -262,7 +263,7 @@ func (c *conn) end() {
 	c.clients = nil
 	c.out.drop()
 	c.cancel()
-	c.socket.close()
+	c.socket.Close()
 	c.leavers.Wait()
 	if limit := c.limit.Load(); limit != nil {
 		limit.Close()
@@ -616,7 +617,7 @@ func (c *conn) echo(code int) {
 	if c.leaving.Swap(true) || !c.out.claim() {
 		return
 	}
-	_, _ = c.socket.write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
+	_, _ = c.socket.Write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
 }
 
 // keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
@@ -653,7 +654,7 @@ func (c *conn) turn(buffer []byte) []byte {
 			left = slices.Clone(left)
 		}
 		c.rest = &rest{left, last}
-		c.edge.poller.room(c)
+		c.edge.poller.Room(&c.socket, c.id)
 		return buffer
 	case last:
 		c.answer()
@@ -669,13 +670,13 @@ func (c *conn) turn(buffer []byte) []byte {
 
 // write writes as much as the socket takes. If that is not all, the poller tells when there is room.
 func (c *conn) write(bytes []byte) (int, error) {
-	n, err := c.socket.write(bytes)
+	n, err := c.socket.Write(bytes)
 	if err != nil || n == len(bytes) {
 		return n, err
 	}
 	// What the poller told before this went unheard: try again.
 	c.stuck.Store(time.Now().Unix())
-	more, err := c.socket.write(bytes[n:])
+	more, err := c.socket.Write(bytes[n:])
 	if n += more; err != nil || n == len(bytes) {
 		c.stuck.Store(0)
 	}

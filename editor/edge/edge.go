@@ -29,6 +29,7 @@ import (
 	"collab.dev/operator/editor/protocol"
 	"collab.dev/operator/editor/ratelimit"
 	"collab.dev/operator/editor/shard"
+	"collab.dev/operator/editor/socket"
 	"collab.dev/operator/editor/storage"
 )
 
@@ -68,7 +69,7 @@ type Edge struct {
 	ctx         context.Context //nolint:containedctx // Its end is the edge's.
 	cancel      context.CancelFunc
 	links       links
-	poller      *poller
+	poller      *socket.Poller
 	wait        sync.WaitGroup
 	live        sync.WaitGroup // Connections.
 	upgrader    websocket.Upgrader
@@ -103,11 +104,11 @@ func New(opts Options) (*Edge, error) {
 	}
 	e.readers.group = &e.wait
 	var err error
-	if e.poller, err = newPoller(); err != nil {
+	if e.poller, err = socket.NewPoller(); err != nil {
 		cancel()
 		return nil, err
 	}
-	e.wait.Go(func() { e.poller.run(e.ready) })
+	e.wait.Go(func() { e.poller.Run(e.ready) })
 	for range runtime.GOMAXPROCS(0) {
 		l := newLane()
 		e.lanes = append(e.lanes, l)
@@ -157,7 +158,7 @@ func (e *Edge) Close() {
 		c.cancel()
 	}
 	e.live.Wait()
-	_ = e.poller.close()
+	_ = e.poller.Close()
 	e.wait.Wait()
 	e.links.wait.Wait()
 }
@@ -237,13 +238,13 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case e.Draining():
 		http.Error(w, "This server is about to stop; connect again to reach another one.", http.StatusServiceUnavailable)
 	default:
-		socket, err := e.upgrader.Upgrade(w, r, nil)
+		ws, err := e.upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return // The upgrader has answered.
 		}
 		// The upgrader has agreed to compression with whoever offered it.
 		deflate := strings.Contains(strings.Join(r.Header["Sec-Websocket-Extensions"], ","), "permessage-deflate")
-		e.serve(socket.NetConn(), dialect, name, e.opts.Guard.Token(r), deflate)
+		e.serve(ws.NetConn(), dialect, name, e.opts.Guard.Token(r), deflate)
 	}
 }
 
@@ -261,7 +262,7 @@ func (e *Edge) serve(transport net.Conn, dialect protocol.Dialect, name, token s
 	e.mu.Lock()
 	if e.ctx.Err() != nil {
 		e.mu.Unlock()
-		c.socket.close()
+		c.socket.Close()
 		return
 	}
 	e.conns[c.id] = c
@@ -276,22 +277,22 @@ func (e *Edge) serve(transport net.Conn, dialect protocol.Dialect, name, token s
 }
 
 // ready lets connections read and write that can.
-func (e *Edge) ready(events []event) {
+func (e *Edge) ready(events []socket.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	read := e.readable[:0]
 	for _, now := range events {
-		c := e.conns[now.id]
+		c := e.conns[now.ID]
 		if c == nil {
 			continue
 		}
-		if now.writable {
+		if now.Writable {
 			c.writable()
 		}
-		if now.hung {
+		if now.Hung {
 			c.hung.Store(true)
 		}
-		if now.readable && c.wake() {
+		if now.Readable && c.wake() {
 			read = append(read, c)
 		}
 	}

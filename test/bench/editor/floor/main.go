@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
 	"runtime"
 	"syscall"
@@ -23,12 +22,13 @@ import (
 	"github.com/gorilla/websocket"
 
 	"collab.dev/operator/editor/protocol"
+	"collab.dev/operator/editor/socket"
 )
 
 // client is a connection.
 type client struct {
-	fd   int
-	room *room
+	socket socket.Socket
+	room   *room
 	// in is the begin of a frame whose rest has not arrived, out what the next turn sends.
 	in, out []byte
 }
@@ -53,8 +53,9 @@ func serve(address string, turn time.Duration) error {
 			if err != nil {
 				return
 			}
-			if fd, err := descriptor(ws.NetConn()); err == nil {
-				arrivals <- arrival{fd, r.URL.Path}
+			c := &client{}
+			if c.socket.Take(ws.NetConn()) == nil {
+				arrivals <- arrival{c, r.URL.Path}
 			}
 		})}
 	failed := make(chan error, 1)
@@ -64,28 +65,8 @@ func serve(address string, turn time.Duration) error {
 
 // arrival is a new client and where its document is.
 type arrival struct {
-	fd   int
-	path string
-}
-
-// descriptor is another descriptor of a connection, which is closed.
-func descriptor(c net.Conn) (fd int, err error) {
-	defer func() { _ = c.Close() }()
-	transport, ok := c.(syscall.Conn)
-	if !ok {
-		return 0, errors.New("no socket")
-	}
-	raw, err := transport.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("the socket: %w", err)
-	}
-	var copied error
-	err = raw.Control(func(of uintptr) {
-		if fd, copied = syscall.Dup(int(of)); copied == nil {
-			copied = syscall.SetNonblock(fd, true)
-		}
-	})
-	return fd, errors.Join(err, copied)
+	client *client
+	path   string
 }
 
 // loop reads and sends until the server fails.
@@ -108,11 +89,12 @@ func loop(arrivals <-chan arrival, failed <-chan error, turn time.Duration) erro
 				r = &room{}
 				rooms[a.path] = r
 			}
-			c := &client{fd: a.fd, room: r}
-			r.clients = append(r.clients, c)
-			clients[a.fd] = c
-			e := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(a.fd)} //nolint:gosec // Descriptors are small.
-			if err := syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, a.fd, &e); err != nil {
+			a.client.room = r
+			r.clients = append(r.clients, a.client)
+			fd := a.client.socket.Descriptor()
+			clients[fd] = a.client
+			e := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)} //nolint:gosec // Descriptors are small.
+			if err := syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &e); err != nil {
 				return fmt.Errorf("epoll: %w", err)
 			}
 			continue
@@ -126,14 +108,14 @@ func loop(arrivals <-chan arrival, failed <-chan error, turn time.Duration) erro
 		}
 		for _, e := range events[:max(n, 0)] {
 			c := clients[int(e.Fd)]
-			got, err := syscall.Read(c.fd, buffer)
+			got, err := c.socket.Read(buffer)
 			if errors.Is(err, syscall.EAGAIN) {
 				continue
 			}
 			if err != nil || got == 0 {
 				c.leave()
-				delete(clients, c.fd)
-				_ = syscall.Close(c.fd)
+				delete(clients, int(e.Fd))
+				c.socket.Close()
 				continue
 			}
 			pending = c.take(buffer[:got], pending)
@@ -203,10 +185,7 @@ func (c *client) add(message []byte, pending []*client) []*client {
 
 // send sends what waits. Who does not keep up waits for the next turn.
 func (c *client) send() {
-	n, err := syscall.Write(c.fd, c.out)
-	if err != nil {
-		n = 0
-	}
+	n, _ := c.socket.Write(c.out)
 	c.out = append(c.out[:0], c.out[n:]...)
 }
 

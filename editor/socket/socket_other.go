@@ -1,6 +1,6 @@
 //go:build !linux
 
-package edge
+package socket
 
 import (
 	"errors"
@@ -9,15 +9,15 @@ import (
 	"syscall"
 )
 
-// socket is a client's. Nothing waits in it: who reads or writes is told how far that went. Where there is no epoll it stays
-// with package net, whose poller is the one that knows when it is ready.
-type socket struct {
+// Socket is one that was taken over from package net. Nothing waits in it: who reads or writes is told how far that
+// went. Where there is no epoll it stays with package net, whose poller is the one that knows when it is ready.
+type Socket struct {
 	conn net.Conn
 	raw  syscall.RawConn
 }
 
-// take takes a connection over.
-func (s *socket) take(from net.Conn) error {
+// Take takes a connection over.
+func (s *Socket) Take(from net.Conn) error {
 	transport, ok := from.(syscall.Conn)
 	if !ok {
 		_ = from.Close()
@@ -32,9 +32,9 @@ func (s *socket) take(from net.Conn) error {
 	return nil
 }
 
-// read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
+// Read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
 // syscall.EAGAIN, which says that there is nothing now.
-func (s *socket) read(b []byte) (n int, err error) {
+func (s *Socket) Read(b []byte) (n int, err error) {
 	closed := s.raw.Read(func(fd uintptr) bool {
 		for {
 			n, err = syscall.Read(int(fd), b)
@@ -46,8 +46,8 @@ func (s *socket) read(b []byte) (n int, err error) {
 	return max(n, 0), errors.Join(err, closed)
 }
 
-// write writes as much of b as there is room for.
-func (s *socket) write(b []byte) (n int, err error) {
+// Write writes as much of b as there is room for.
+func (s *Socket) Write(b []byte) (n int, err error) {
 	closed := s.raw.Write(func(fd uintptr) bool {
 		for n < len(b) {
 			m, failed := syscall.Write(int(fd), b[n:])
@@ -66,9 +66,10 @@ func (s *socket) write(b []byte) (n int, err error) {
 	return n, errors.Join(err, closed)
 }
 
-// shut ends the stream in both directions, for whoever reads or waits to.
-func (s *socket) shut() {
+// Shut ends the stream in both directions, for whoever reads or waits to.
+func (s *Socket) Shut() {
 	_ = s.raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
 }
 
-func (s *socket) close() { _ = s.conn.Close() }
+// Close closes the socket. Whoever reads calls it.
+func (s *Socket) Close() { _ = s.conn.Close() }

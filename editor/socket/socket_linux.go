@@ -1,4 +1,4 @@
-package edge
+package socket
 
 import (
 	"errors"
@@ -9,17 +9,17 @@ import (
 	"unsafe"
 )
 
-// socket is a client's, taken over from package net, which keeps three times as much for each. Nothing waits in it: who
-// reads or writes is told how far that went. One goroutine at a time reads, and it is the one that closes.
-type socket struct {
+// Socket is one that was taken over from package net, which keeps three times as much for each. Nothing waits in it:
+// who reads or writes is told how far that went. One goroutine at a time reads, and it is the one that closes.
+type Socket struct {
 	mu sync.Mutex
 	// fd is the descriptor, -1 when it is closed. The mutex keeps it from being closed, and its number from being another's,
 	// while somebody else uses it.
 	fd int
 }
 
-// take takes a connection over. It is closed, in any case; the socket is another descriptor of it.
-func (s *socket) take(from net.Conn) error {
+// Take takes a connection over. It is closed, in any case; the socket is another descriptor of it.
+func (s *Socket) Take(from net.Conn) error {
 	defer func() { _ = from.Close() }()
 	s.fd = -1
 	transport, ok := from.(syscall.Conn)
@@ -46,9 +46,9 @@ func (s *socket) take(from net.Conn) error {
 	return nil
 }
 
-// read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
+// Read reads what there is, at most len(b) bytes. n is 0 at the end of the stream, and with more only if the error is
 // syscall.EAGAIN, which says that there is nothing now.
-func (s *socket) read(b []byte) (n int, err error) {
+func (s *Socket) Read(b []byte) (n int, err error) {
 	for {
 		n, errno := quick(syscall.SYS_READ, s.fd, b)
 		switch errno {
@@ -61,8 +61,8 @@ func (s *socket) read(b []byte) (n int, err error) {
 	}
 }
 
-// write writes as much of b as there is room for.
-func (s *socket) write(b []byte) (n int, err error) {
+// Write writes as much of b as there is room for.
+func (s *Socket) Write(b []byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fd < 0 {
@@ -95,8 +95,11 @@ func quick(call uintptr, fd int, b []byte) (int, syscall.Errno) {
 	return int(n), errno //nolint:gosec // At most len(b), and 0 if there is an error, or not used.
 }
 
-// shut ends the stream in both directions, for whoever reads or waits to.
-func (s *socket) shut() {
+// Descriptor is for who waits for the socket without a Poller. It is valid until Close.
+func (s *Socket) Descriptor() int { return s.fd }
+
+// Shut ends the stream in both directions, for whoever reads or waits to.
+func (s *Socket) Shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fd >= 0 {
@@ -104,7 +107,8 @@ func (s *socket) shut() {
 	}
 }
 
-func (s *socket) close() {
+// Close closes the socket. Whoever reads calls it.
+func (s *Socket) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fd >= 0 {
