@@ -5,27 +5,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"time"
-
-	"github.com/gorilla/websocket"
 
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/protocol"
 )
 
 const (
-	// readBuffer holds many updates of one character: a busy connection is read with few calls.
+	// readBuffer is how much is read at least where there is as much.
 	readBuffer  = 4096
 	dialTimeout = 30 * time.Second
 )
 
 // client is one connection to one document. Only one goroutine may write and one read.
 type client struct {
-	ws      *websocket.Conn
+	conn    net.Conn
 	dialect protocol.Dialect
 	address string
-	out     []byte
-	in      bytes.Buffer
+	// message and out are room for what is sent.
+	message, out []byte
+	// in is what has arrived and was not taken.
+	in       []byte
+	messages messages
 }
 
 // connect opens a document as an empty Yjs client does: it asks for what it lacks.
@@ -37,13 +40,17 @@ func (r *running) connect(ctx context.Context, document string) (*client, error)
 	if c.dialect == protocol.Hocuspocus {
 		path = "/hocuspocus"
 	}
-	dialer := websocket.Dialer{ReadBufferSize: readBuffer, WriteBufferSize: 1024}
-	ws, response, err := dialer.DialContext(ctx, "ws://"+loopback+":"+r.port+path, nil)
-	if err != nil {
+	host := loopback + ":" + r.port
+	var err error
+	if c.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", host); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", r.system.name, err)
 	}
-	_ = response.Body.Close()
-	c.ws = ws
+	stop := context.AfterFunc(ctx, c.close)
+	defer stop()
+	if c.in, err = handshake(c.conn, host, path); err != nil {
+		c.close()
+		return nil, fmt.Errorf("connect to %s: %w", r.system.name, errors.Join(err, ctx.Err()))
+	}
 	if c.dialect == protocol.Hocuspocus {
 		err = c.write(protocol.Token, []byte("none"))
 	}
@@ -55,8 +62,18 @@ func (r *running) connect(ctx context.Context, document string) (*client, error)
 }
 
 func (c *client) write(kind protocol.Kind, payload []byte) error {
-	c.out = c.dialect.Append(c.out[:0], c.address, kind, payload)
-	if err := c.ws.WriteMessage(websocket.BinaryMessage, c.out); err != nil {
+	c.out = c.append(c.out[:0], kind, payload)
+	return c.send(c.out)
+}
+
+// append appends a message as it is sent.
+func (c *client) append(out []byte, kind protocol.Kind, payload []byte) []byte {
+	c.message = c.dialect.Append(c.message[:0], c.address, kind, payload)
+	return appendFrame(out, binaryFrame, c.message)
+}
+
+func (c *client) send(frame []byte) error {
+	if _, err := c.conn.Write(frame); err != nil {
 		return fmt.Errorf("send to the server: %w", err)
 	}
 	return nil
@@ -64,19 +81,49 @@ func (c *client) write(kind protocol.Kind, payload []byte) error {
 
 // read returns the next message. Its payload is valid until the next read.
 func (c *client) read() (protocol.Message, error) {
-	_, r, err := c.ws.NextReader()
-	if err != nil {
-		return protocol.Message{}, fmt.Errorf("receive from the server: %w", err)
+	for {
+		m, rest, ok, err := c.take(c.in, func(ping []byte) error {
+			return c.send(appendFrame(nil, pongFrame, ping))
+		})
+		c.in = rest
+		if ok || err != nil {
+			return m, err
+		}
+		if len(c.in) == cap(c.in) {
+			c.in = slices.Grow(c.in, readBuffer)
+		}
+		n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
+		c.in = c.in[:len(c.in)+n]
+		if err != nil {
+			return protocol.Message{}, fmt.Errorf("receive from the server: %w", err)
+		}
 	}
-	c.in.Reset()
-	if _, err := c.in.ReadFrom(r); err != nil {
-		return protocol.Message{}, fmt.Errorf("receive from the server: %w", err)
-	}
-	_, m, err := c.dialect.Parse(c.in.Bytes())
-	return m, err
 }
 
-func (c *client) close() { _ = c.ws.Close() }
+// take takes the next message off the front of data, which keeps its payload. ok is false if the rest has not arrived.
+func (c *client) take(data []byte, pong func(ping []byte) error) (m protocol.Message, rest []byte, ok bool, err error) {
+	for {
+		kind, payload, rest, err := c.messages.next(data)
+		if err != nil || kind == 0 {
+			return protocol.Message{}, rest, false, err
+		}
+		switch data = rest; kind {
+		case closeFrame:
+			err = closed(payload)
+		case pingFrame:
+			err = pong(payload)
+		case pongFrame:
+		default:
+			_, m, err = c.dialect.Parse(payload)
+			return m, rest, err == nil, err
+		}
+		if err != nil {
+			return protocol.Message{}, rest, false, err
+		}
+	}
+}
+
+func (c *client) close() { _ = c.conn.Close() }
 
 // content reads the answer to SyncStep1: the updates that make up the document.
 func (c *client) content(ctx context.Context) ([][]byte, error) {

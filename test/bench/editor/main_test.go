@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,10 @@ func TestEveryTypedCharacterReachesEverybodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.close() }()
-	l := newLoad(r, o.authors, o.rate)
+	l, err := newLoad(t.Context(), r, o.authors, o.rate)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer l.close()
 	if err := l.resize(t.Context(), 3); err != nil {
 		t.Fatal(err)
@@ -160,41 +164,82 @@ func TestAQuantileIsAtMostThreePercentTooHigh(t *testing.T) {
 	})
 }
 
-// A typed character is recognized, and what else may arrive is left to the engine.
+// What is typed is recognized, merged or not, and what else may arrive is left to the engine.
 func TestParseTypedAgreesWithTheEngine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		doc := crdt.NewDoc(crdt.Options{ClientID: rapid.Uint64Range(1, 1<<32).Draw(t, "client")})
-		var update []byte
-		doc.OnUpdate(func(u []byte, _ any) { update = u })
-		to := doc.Text(root)
-		for range rapid.IntRange(1, 30).Draw(t, "edits") {
-			at := rapid.IntRange(0, to.Len()).Draw(t, "at")
-			var err error
-			if at < to.Len() && rapid.Bool().Draw(t, "delete") {
-				err = to.Delete(at, 1)
-			} else {
-				err = to.Insert(at, rapid.SampledFrom([]string{"a", "ab", "ä"}).Draw(t, "text"))
+		var updates [][]byte
+		check := func(update []byte) (recognized bool) {
+			t.Helper()
+			got := crdt.UpdateMeta{From: crdt.StateVector{}, To: crdt.StateVector{}}
+			recognized = parseTyped(update, func(client, from, to uint64) {
+				if _, known := got.From[client]; !known {
+					got.From[client] = from
+				}
+				got.To[client] = to
+			})
+			want, err := crdt.ParseUpdateMeta(update)
+			if err != nil || recognized && (!maps.Equal(got.From, want.From) || !maps.Equal(got.To, want.To)) {
+				t.Fatalf("%x: %+v, but %+v: %v", update, got, want, err)
 			}
-			if err != nil {
+			return recognized
+		}
+		first := rapid.Uint64Range(1, 1<<32).Draw(t, "client")
+		for client := range uint64(3) {
+			doc := crdt.NewDoc(crdt.Options{ClientID: first + client})
+			doc.OnUpdate(func(u []byte, _ any) { updates = append(updates, u) })
+			to := doc.Text(root)
+			for range rapid.IntRange(1, 10).Draw(t, "edits") {
+				at := rapid.IntRange(0, to.Len()).Draw(t, "at")
+				var err error
+				if at < to.Len() && rapid.Bool().Draw(t, "delete") {
+					err = to.Delete(at, 1)
+				} else {
+					err = to.Insert(at, rapid.SampledFrom([]string{"a", "ab", "ä"}).Draw(t, "text"))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(updates[len(updates)-1])
+			}
+			// Whoever appends sends what is recognized.
+			if err := to.Insert(to.Len(), "z"); err != nil {
 				t.Fatal(err)
 			}
-			client, clock, ok := parseTyped(update)
-			if !ok {
-				continue
-			}
-			meta, err := crdt.ParseUpdateMeta(update)
-			if err != nil || len(meta.From) != 1 || meta.From[client] != clock || meta.To[client] != clock+1 {
-				t.Fatalf("%x: %d at %d, but %+v: %v", update, client, clock, meta, err)
+			if update := updates[len(updates)-1]; !check(update) && to.Len() > 1 {
+				t.Fatalf("%x is not recognized", update)
 			}
 		}
-		// Whoever appends sends what is recognized.
-		if err := to.Insert(to.Len(), "z"); err != nil {
+		merged, err := crdt.MergeUpdates(rapid.Permutation(updates).Draw(t, "merged"))
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, ok := parseTyped(update); !ok && to.Len() > 1 {
-			t.Fatalf("%x is not recognized", update)
-		}
+		check(merged)
 	})
+}
+
+// What several authors typed at the same time arrives as one update.
+func TestMergedCharactersAreRecognized(t *testing.T) {
+	var updates [][]byte
+	for client := range uint64(3) {
+		doc := crdt.NewDoc(crdt.Options{ClientID: client + 1})
+		last := []byte(nil)
+		doc.OnUpdate(func(u []byte, _ any) { last = u })
+		for at := range 3 {
+			if err := doc.Text(root).Insert(at, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		updates = append(updates, last)
+	}
+	merged, err := crdt.MergeUpdates(updates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint64][2]uint64{}
+	recognized := parseTyped(merged, func(client, from, to uint64) { got[client] = [2]uint64{from, to} })
+	if want := map[uint64][2]uint64{1: {2, 3}, 2: {2, 3}, 3: {2, 3}}; !recognized || !maps.Equal(got, want) {
+		t.Errorf("%x: %v", merged, got)
+	}
 }
 
 func TestProcessorTimeIsReadWhateverTheNameIs(t *testing.T) {

@@ -110,7 +110,10 @@ func (l *load) steady(ctx context.Context, o options) (step, error) {
 
 // ramp raises the load until the server is saturated, and returns the steps.
 func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
-	l := newLoad(r, o.authors, o.rate)
+	l, err := newLoad(ctx, r, o.authors, o.rate)
+	if err != nil {
+		return nil, "", err
+	}
 	defer l.close()
 	var steps []step
 	for documents := o.documentsFor(o.first); ; {
@@ -154,7 +157,10 @@ func ramp(ctx context.Context, r *running, o options) ([]step, string, error) {
 
 // loaded measures a fixed load on a fresh connection of everybody.
 func loaded(ctx context.Context, r *running, o options, documents int, profile string) (step, error) {
-	l := newLoad(r, o.authors, o.rate)
+	l, err := newLoad(ctx, r, o.authors, o.rate)
+	if err != nil {
+		return step{}, err
+	}
 	defer l.close()
 	if err := l.resize(ctx, documents); err != nil {
 		return step{}, err

@@ -11,6 +11,7 @@ import (
 
 	"collab.dev/operator/editor/crdt"
 	"collab.dev/operator/editor/protocol"
+	"collab.dev/operator/editor/socket"
 )
 
 const (
@@ -28,9 +29,14 @@ type author struct {
 	room   *room
 	index  int
 	client *client
-	doc    *crdt.Doc
+	text   *crdt.Text
 	update []byte
 	typed  int
+	// socket is the connection after the reader has taken it over, under an id. out is what is sent and the socket has not
+	// taken, the typist's.
+	socket socket.Socket
+	id     uint64
+	out    []byte
 	// sent holds when each of the last characters was sent, in nanoseconds since the load's begin.
 	sent [memory]atomic.Int64
 	// seen is how much has been received of each author.
@@ -42,9 +48,16 @@ type room struct {
 	load    *load
 	authors []*author
 	first   uint64
+	// wait is for the end of all connections that the reader has.
 	wait    sync.WaitGroup
-	stop    context.CancelFunc
 	closing atomic.Bool
+
+	// The rest is the typist's. turns counts what was typed; next is when the next character is due.
+	turns   int
+	next    time.Time
+	stopped bool
+	// blocked is the author whose socket has to take what was typed before anybody goes on.
+	blocked *author
 }
 
 // load is many documents, in each of which as many authors type at the same rate.
@@ -55,6 +68,10 @@ type load struct {
 	begin   time.Time
 	rooms   []*room
 	made    int
+	typist  *typist
+	reader  *reader
+	stop    context.CancelFunc
+	wait    sync.WaitGroup
 
 	// sent counts typed characters, owed how often those are to be received, received how often they were.
 	sent, owed, received atomic.Int64
@@ -65,11 +82,20 @@ type load struct {
 	err error
 }
 
-func newLoad(r *running, authors int, rate float64) *load {
+// newLoad returns a load without documents. It ends with close.
+func newLoad(ctx context.Context, r *running, authors int, rate float64) (*load, error) {
 	l := &load{running: r, authors: authors, rate: rate, begin: time.Now()}
 	l.latency.Store(&histogram{})
 	l.late.Store(&histogram{})
-	return l
+	var err error
+	if l.reader, err = newReader(l); err != nil {
+		return nil, err
+	}
+	l.typist = newTypist(l)
+	ctx, l.stop = context.WithCancel(ctx)
+	l.wait.Go(l.reader.run)
+	l.wait.Go(func() { l.typist.run(ctx) })
+	return l, nil
 }
 
 // fail remembers the first error of a connection.
@@ -118,69 +144,65 @@ func (l *load) resize(ctx context.Context, documents int) error {
 
 // open lets the authors of a document connect, receive what is there, which is nothing, and begin to type.
 func (l *load) open(ctx context.Context, name string) (*room, error) {
-	r := &room{load: l, first: uint64(rand.Uint32N(1 << 31)), stop: func() {}}
+	r := &room{load: l, first: uint64(rand.Uint32N(1 << 31))}
 	for i := range l.authors {
 		c, err := l.running.connect(ctx, name)
-		if err == nil {
-			_, err = c.content(ctx)
-		}
 		if err != nil {
-			if c != nil {
-				c.close()
-			}
 			r.close()
 			return nil, err
 		}
 		a := &author{room: r, index: i, client: c, seen: make([]uint64, l.authors)}
-		a.doc = crdt.NewDoc(crdt.Options{ClientID: r.first + uint64(i)})
-		a.doc.OnUpdate(func(update []byte, _ any) { a.update = update })
+		doc := crdt.NewDoc(crdt.Options{ClientID: r.first + uint64(i)})
+		a.text = doc.Text(root)
+		doc.OnUpdate(func(update []byte, _ any) { a.update = update })
 		r.authors = append(r.authors, a)
+		if _, err := c.content(ctx); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
+	// All are there before the first is read, which looks at the others.
 	for _, a := range r.authors {
-		r.wait.Go(a.read)
+		if err := l.reader.add(a); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
-	typing, stop := context.WithCancel(ctx)
-	r.stop = stop
-	r.wait.Go(func() { r.run(typing) })
+	r.next = time.Now().Add(rand.N(r.gap()))
+	l.typist.add(r)
 	return r, nil
 }
 
+// gap is the time from one character to the next.
+func (r *room) gap() time.Duration {
+	return time.Duration(float64(time.Second) / r.load.rate / float64(len(r.authors)))
+}
+
 func (r *room) close() {
-	r.stop()
+	r.load.typist.stop(r)
 	r.closing.Store(true)
 	for _, a := range r.authors {
-		a.client.close()
+		a.close()
 	}
 	r.wait.Wait()
 }
 
-// run lets the authors type in turns. Who is late types at once, so that the rate stays what it is.
-func (r *room) run(ctx context.Context) {
-	gap := time.Duration(float64(time.Second) / r.load.rate / float64(len(r.authors)))
-	next := time.Now().Add(rand.N(gap))
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for turn := 0; ; turn++ {
-		timer.Reset(time.Until(next))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := r.authors[turn%len(r.authors)].typeOne(next); err != nil {
-			if ctx.Err() == nil {
-				r.load.fail(err)
-			}
-			return
-		}
-		next = next.Add(gap)
+// typeNext lets the authors type in turns. Who is late types at once, so that the rate stays what it is.
+func (r *room) typeNext() error {
+	a, due := r.authors[r.turns%len(r.authors)], r.next
+	r.turns++
+	r.next = due.Add(r.gap())
+	err := a.typeOne(due)
+	if len(a.out) > 0 {
+		r.blocked = a
 	}
+	return err
 }
 
 // typeOne types and sends one character that is due at a time.
 func (a *author) typeOne(due time.Time) error {
 	l := a.room.load
-	if err := a.doc.Text(root).Insert(a.typed, text[a.typed%len(text):][:1]); err != nil {
+	if err := a.text.Insert(a.typed, text[a.typed%len(text):][:1]); err != nil {
 		return fmt.Errorf("type: %w", err)
 	}
 	now := time.Now()
@@ -189,34 +211,62 @@ func (a *author) typeOne(due time.Time) error {
 	a.typed++
 	l.sent.Add(1)
 	l.owed.Add(int64(len(a.room.authors) - 1))
-	return a.client.write(protocol.Update, a.update)
+	a.out = a.client.append(a.out, protocol.Update, a.update)
+	return a.flush()
 }
 
-// read counts what arrives until the connection ends.
-func (a *author) read() {
-	l := a.room.load
+// flush sends what the socket takes. It tells the reader when it takes more.
+func (a *author) flush() error {
+	n, err := a.socket.Write(a.out)
+	a.out = append(a.out[:0], a.out[n:]...)
+	if err != nil {
+		return fmt.Errorf("send to the server: %w", err)
+	}
+	if len(a.out) > 0 {
+		a.room.load.reader.poller.Room(&a.socket, a.id)
+	}
+	return nil
+}
+
+// take takes what has arrived at a time.
+func (a *author) take(data []byte, now time.Duration) error {
+	c := a.client
+	if len(c.in) > 0 {
+		c.in = append(c.in, data...)
+		data = c.in
+	}
 	for {
-		m, err := a.client.read()
-		if err != nil {
-			if !a.room.closing.Load() {
-				l.fail(err)
-			}
-			return
+		m, rest, ok, err := c.take(data, a.pong)
+		if data = rest; !ok {
+			c.in = append(c.in[:0], data...)
+			return err
 		}
 		if m.Kind != protocol.Update && m.Kind != protocol.SyncStep2 {
 			continue
 		}
-		if err := a.receive(m.Payload, time.Since(l.begin)); err != nil {
-			l.fail(err)
-			return
+		if err := a.receive(m.Payload, now); err != nil {
+			return err
 		}
+	}
+}
+
+// pong answers a ping.
+func (a *author) pong(ping []byte) error {
+	return a.room.load.typist.send(a, appendFrame(nil, pongFrame, ping))
+}
+
+// close ends the connection; the reader does so soon, if it has it.
+func (a *author) close() {
+	if a.id == 0 {
+		a.client.close()
+	} else {
+		a.socket.Shut()
 	}
 }
 
 // receive counts the characters of an update that are new to this author.
 func (a *author) receive(update []byte, now time.Duration) error {
-	if id, clock, ok := parseTyped(update); ok {
-		a.count(id, clock, clock+1, now)
+	if parseTyped(update, func(id, from, to uint64) { a.count(id, from, to, now) }) {
 		return nil
 	}
 	meta, err := crdt.ParseUpdateMeta(update)
@@ -244,9 +294,10 @@ func (a *author) count(id, from, to uint64, now time.Duration) {
 	a.seen[from0] = max(a.seen[from0], to)
 }
 
-// parseTyped reads an update that consists of one typed character, which is nearly all of them. It returns false for
-// all others.
-func parseTyped(u []byte) (client, clock uint64, ok bool) {
+// parseTyped reads an update of nothing but typed characters, which nearly all are, and calls typed with those of each
+// author, from a clock to another one. It returns false for all others, perhaps after some calls.
+func parseTyped(u []byte, typed func(client, from, to uint64)) bool {
+	ok := true
 	number := func() (n uint64) {
 		for shift := 0; ; shift += 7 {
 			if len(u) == 0 || shift > 49 {
@@ -261,43 +312,52 @@ func parseTyped(u []byte) (client, clock uint64, ok bool) {
 			}
 		}
 	}
-	ok = true
-	clients, structs := number(), number()
-	client, clock = number(), number()
 	const (
 		stringContent = 4
 		hasOrigin     = 1 << 7
 		hasRight      = 1 << 6
 		hasKey        = 1 << 5
 	)
-	if clients != 1 || structs != 1 || len(u) == 0 {
-		return 0, 0, false
+	for clients := number(); clients > 0 && ok; clients-- {
+		structs, client, clock := number(), number(), number()
+		for ; structs > 0; structs-- {
+			if len(u) == 0 {
+				return false
+			}
+			info := u[0]
+			u = u[1:]
+			if info&(hasOrigin|hasRight) == 0 {
+				return false // Its parent follows: the first character of an author.
+			}
+			if info&hasOrigin != 0 {
+				number()
+				number()
+			}
+			if info&hasRight != 0 {
+				number()
+				number()
+			}
+			length := number()
+			if !ok || info&0x1f != stringContent || info&hasKey != 0 || length > uint64(len(u)) {
+				return false
+			}
+			for _, b := range u[:length] {
+				if b >= 0x80 {
+					return false // A clock counts characters.
+				}
+			}
+			u = u[length:]
+			typed(client, clock, clock+length)
+			clock += length
+		}
 	}
-	info := u[0]
-	u = u[1:]
-	if info&0x1f != stringContent || info&hasKey != 0 {
-		return 0, 0, false
-	}
-	if info&hasOrigin != 0 {
-		number()
-		number()
-	}
-	if info&hasRight != 0 {
-		number()
-		number()
-	}
-	if info&(hasOrigin|hasRight) == 0 {
-		return 0, 0, false // Its parent follows: the first character of an author.
-	}
-	// One byte of text, and nothing deleted.
-	ok = ok && number() == 1 && len(u) == 2 && u[1] == 0
-	return client, clock, ok
+	return ok && len(u) == 1 && u[0] == 0 // Nothing is deleted.
 }
 
 // settled waits until everybody has received everything that was typed, while nobody types, and says whether they did.
 func (l *load) settled(ctx context.Context, within time.Duration) bool {
 	for _, r := range l.rooms {
-		r.stop()
+		l.typist.stop(r)
 	}
 	deadline := time.Now().Add(within)
 	for l.received.Load() < l.owed.Load() {
@@ -315,4 +375,7 @@ func (l *load) close() {
 		r.close()
 	}
 	l.rooms = nil
+	l.stop()
+	l.reader.close()
+	l.wait.Wait()
 }
