@@ -269,12 +269,8 @@ func (a *author) receive(update []byte, now time.Duration) error {
 	if parseTyped(update, func(id, from, to uint64) { a.count(id, from, to, now) }) {
 		return nil
 	}
-	meta, err := crdt.ParseUpdateMeta(update)
-	if err != nil {
+	if err := crdt.EachRange(update, func(id, from, to uint64) { a.count(id, from, to, now) }); err != nil {
 		return fmt.Errorf("received: %w", err)
-	}
-	for id, from := range meta.From {
-		a.count(id, from, meta.To[id], now)
 	}
 	return nil
 }
