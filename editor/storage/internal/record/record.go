@@ -4,7 +4,9 @@ package record
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
+	"unsafe"
 
 	"collab.dev/operator/editor/storage"
 )
@@ -21,7 +23,11 @@ const (
 
 // Encode returns the record of an entry, which ends with the update. Publish is not part of it.
 func Encode(e storage.Entry) []byte {
-	b := make([]byte, 0, len(e.Document)+len(e.User)+len(e.Origin)+len(e.Update)+32)
+	return Append(make([]byte, 0, len(e.Document)+len(e.User)+len(e.Origin)+len(e.Update)+32), e)
+}
+
+// Append appends the record of an entry to b.
+func Append(b []byte, e storage.Entry) []byte {
 	format := byte(plainFormat)
 	if e.Origin != "" {
 		format = originFormat
@@ -43,6 +49,14 @@ func appendString(b []byte, s string) []byte {
 
 // Decode reads a record. The entry's update is the end of it. It fails with ErrMalformed.
 func Decode(b []byte) (storage.Entry, error) {
+	e, err := Peek(b)
+	e.Document, e.User, e.Origin = strings.Clone(e.Document), strings.Clone(e.User), strings.Clone(e.Origin)
+	return e, err
+}
+
+// Peek reads a record as Decode does, but copies nothing: the entry's strings, too, are parts of it. Whoever keeps one
+// must clone it.
+func Peek(b []byte) (storage.Entry, error) {
 	if len(b) == 0 || b[0] != plainFormat && b[0] != originFormat {
 		return storage.Entry{}, ErrMalformed
 	}
@@ -75,13 +89,14 @@ func (r *reader) varint() int64 {
 	return v
 }
 
+// string takes a string, which is a part of the record.
 func (r *reader) string() string {
 	length, n := binary.Uvarint(r.rest)
 	if n <= 0 || length > uint64(len(r.rest)-n) {
 		r.bad, r.rest = true, nil
 		return ""
 	}
-	s := string(r.rest[n : n+int(length)])
+	s := r.rest[n : n+int(length)]
 	r.rest = r.rest[n+int(length):]
-	return s
+	return unsafe.String(unsafe.SliceData(s), len(s))
 }
