@@ -347,18 +347,7 @@ func (c catalog) Operations(
 	_ context.Context, document string, before int64, limit int,
 ) (entries []storage.Entry, err error) {
 	err = c.view("list the document's operations", document, func(tx *bolt.Tx) error {
-		backwards(tx.Bucket(bucketOperations), document, before, func(_ int64, value []byte) bool {
-			if len(entries) == limit {
-				return false
-			}
-			var e storage.Entry
-			if e, err = decodeOperation(value); err != nil {
-				return false
-			}
-			e.Update = nil
-			entries = append(entries, e)
-			return true
-		})
+		entries, err = readBackwards(tx, document, before, limit)
 		return err
 	})
 	return entries, err

@@ -75,18 +75,32 @@ func stored(t testing.TB, directory string) int64 {
 	return doc.LastSeq()
 }
 
+// updates are operations of the document.
+func updates(from, to int64) (entries []storage.Entry) {
+	for seq := from; seq <= to; seq++ {
+		entries = append(entries, storage.Entry{
+			Document: document, Seq: seq, Time: time.UnixMicro(seq), Update: fmt.Appendf(nil, "update %d", seq),
+		})
+	}
+	return entries
+}
+
 // add appends operations of the document and waits until they are stored.
 func add(t testing.TB, shard storage.Shard, from, to int64) {
 	t.Helper()
+	addAll(t, shard, updates(from, to)...)
+}
+
+// addAll appends operations and waits until they are stored.
+func addAll(t testing.TB, shard storage.Shard, entries ...storage.Entry) {
+	t.Helper()
 	var wait sync.WaitGroup
-	for seq := from; seq <= to; seq++ {
+	for _, e := range entries {
 		wait.Add(1)
-		shard.Append(storage.Entry{
-			Document: document, Seq: seq, Time: time.UnixMicro(seq), Update: fmt.Appendf(nil, "update %d", seq),
-		}, func(err error) {
+		shard.Append(e, func(err error) {
 			defer wait.Done()
 			if err != nil {
-				t.Errorf("append operation %d: %v", seq, err)
+				t.Errorf("append operation %d: %v", e.Seq, err)
 			}
 		})
 	}
@@ -101,6 +115,11 @@ func TestACrashInTheMiddleOfACommitLosesNothing(t *testing.T) {
 		last int64 // Operations that are there afterwards; before there are 40.
 	}{
 		"of an operation": {func(t *testing.T, _ *embedded.Store, shard storage.Shard) { add(t, shard, 41, 41) }, 41},
+		"of several runs": {func(t *testing.T, _ *embedded.Store, shard storage.Shard) {
+			if err := embedded.Commit(shard, updates(41, 300)...); err != nil {
+				t.Fatal(err)
+			}
+		}, 300},
 		"that empties the journal": {func(t *testing.T, store *embedded.Store, _ storage.Shard) {
 			if r, err := store.Catalog().Get(t.Context(), document); err != nil || r.LastSeq != 40 {
 				t.Fatalf("operation %d is the last one: %v", r.LastSeq, err)
@@ -133,8 +152,15 @@ func crash(t *testing.T, then func(*testing.T, *embedded.Store, storage.Shard), 
 	)
 	directory := t.TempDir()
 	store, shard := slowly(t, directory)
-	for seq := int64(1); seq <= acked; seq++ {
+	for seq := int64(1); seq <= acked/2; seq++ {
 		add(t, shard, seq, seq)
+	}
+	// The first half is where it belongs, the second in the journal.
+	if _, err := store.Catalog().Get(t.Context(), document); err != nil {
+		t.Fatal(err)
+	}
+	if err := embedded.Commit(shard, updates(acked/2+1, acked)...); err != nil {
+		t.Fatal(err)
 	}
 	before := file(t, directory)
 	then(t, store, shard)
@@ -314,33 +340,4 @@ func TestFreeSpaceIsGivenBack(t *testing.T) {
 	if after := len(file(t, directory)); after > before/2 {
 		t.Errorf("the file had %d bytes and has %d", before, after)
 	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	store := open(b, b.TempDir())
-	defer shut(b, store)
-	shard, err := store.Open(b.Context(), 1, 1, "a")
-	if err != nil {
-		b.Fatal(err)
-	}
-	// At most so many wait, as with so many clients.
-	clients := make(chan struct{}, 256)
-	var wait sync.WaitGroup
-	seqs := make([]int64, 64)
-	for i := range b.N {
-		clients <- struct{}{}
-		wait.Add(1)
-		d := i % len(seqs)
-		seqs[d]++
-		shard.Append(storage.Entry{
-			Document: fmt.Sprintf("acme/%d", d), Seq: seqs[d], Time: time.UnixMicro(int64(i)), Update: make([]byte, 60),
-		}, func(err error) {
-			if err != nil {
-				b.Error(err)
-			}
-			<-clients
-			wait.Done()
-		})
-	}
-	wait.Wait()
 }

@@ -29,3 +29,20 @@ func Waiting(opened storage.Shard) int {
 
 // Journaled says whether there is something in the journal.
 func Journaled(s *Store) bool { return s.journal.has("") }
+
+// RunBytes bounds runs of several operations.
+const RunBytes = runBytes
+
+// Commit commits operations of a shard together. No others may be on their way.
+func Commit(opened storage.Shard, entries ...storage.Entry) error {
+	s := opened.(*shard)
+	batch := make([]*item, 0, len(entries))
+	for _, e := range entries {
+		batch = append(batch, &item{shard: s, entry: e})
+	}
+	_, err := s.store.store(batch)
+	return err
+}
+
+// Untold is the key of a document of whose changes the application was not told.
+func Untold(document string) []byte { return untold(document) }

@@ -9,7 +9,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/internal/record"
 )
 
@@ -19,15 +18,6 @@ const (
 	// tidyBatch bounds what is deleted in one transaction, so that operations need not wait long.
 	tidyBatch = 2000
 )
-
-// decodeOperation reads an operation that outlives its transaction.
-func decodeOperation(value []byte) (storage.Entry, error) {
-	e, err := record.Decode(bytes.Clone(value))
-	if err != nil {
-		return storage.Entry{}, fmt.Errorf("read an operation: %w", err)
-	}
-	return e, nil
-}
 
 // tidy is the janitor: it drops what is older than the retention, now and then until ctx ends.
 func (s *Store) tidy(ctx context.Context) {
@@ -106,7 +96,9 @@ func (s *Store) dropBefore(document string, cutoff time.Time) (more bool, err er
 	err = s.db.View(func(tx *bolt.Tx) error {
 		key, value := tx.Bucket(bucketOperations).Cursor().Seek(numbered(document, 0))
 		if _, ok := numberOf(key, document); ok {
-			due, err = droppable(tx, document, cutoff)(value)
+			var last int64
+			last, _, err = droppable(tx, document, cutoff)(value)
+			due = last > 0
 		}
 		return err
 	})
@@ -114,39 +106,60 @@ func (s *Store) dropBefore(document string, cutoff time.Time) (more bool, err er
 		return false, err
 	}
 	err = s.update(func(tx *bolt.Tx) error {
-		drop := droppable(tx, document, cutoff)
+		operations, drop, end := tx.Bucket(bucketOperations), droppable(tx, document, cutoff), readEnd(tx, document)
+		var rest []byte
 		var bad error
-		dropped, err := deleteNumbered(tx.Bucket(bucketOperations), document, func(_ int64, value []byte) bool {
-			old, err := drop(value)
-			bad = err
-			return old && err == nil
+		runs, err := deleteNumbered(operations, document, func(_ int64, run []byte) bool {
+			if rest != nil {
+				return false
+			}
+			var last int64
+			last, rest, bad = drop(run)
+			end.dropped = max(end.dropped, last)
+			return last > 0
 		}, tidyBatch)
-		if err != nil || bad != nil || len(dropped) == 0 {
+		if err != nil || bad != nil || len(runs) == 0 {
 			return errors.Join(err, bad)
 		}
-		more = len(dropped) == tidyBatch
-		last := readEnd(tx, document)
-		last.dropped = max(last.dropped, dropped[len(dropped)-1])
+		if rest != nil {
+			if err := operations.Put(numbered(document, runs[len(runs)-1]), rest); err != nil {
+				return err
+			}
+		}
+		more = len(runs) == tidyBatch
 		_, err = deleteNumbered(tx.Bucket(bucketBases), document, func(seq int64, _ []byte) bool {
-			return seq < last.dropped
+			return seq < end.dropped
 		}, -1)
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(bucketEnds).Put([]byte(document), last.encode())
+		return tx.Bucket(bucketEnds).Put([]byte(document), end.encode())
 	})
 	return more, err
 }
 
-// droppable says of an operation's record whether it is old enough and in the newest snapshot.
-func droppable(tx *bolt.Tx, document string, cutoff time.Time) func(value []byte) (bool, error) {
+// droppable says up to which operation of a run, if any, all are old enough and in the newest snapshot, and what the
+// rest of the run is, if there is one.
+func droppable(tx *bolt.Tx, document string, cutoff time.Time) func(run []byte) (last int64, rest []byte, err error) {
 	var covered int64
 	if b := tx.Bucket(bucketSnapshots).Get([]byte(document)); len(b) >= 8 {
 		covered = integer(b)
 	}
-	return func(value []byte) (bool, error) {
-		e, err := record.Decode(value)
-		return err == nil && e.Seq <= covered && e.Time.Before(cutoff), err
+	return func(run []byte) (last int64, rest []byte, err error) {
+		for stored := range record.Records(run) {
+			e, err := record.Peek(stored)
+			switch {
+			case err != nil:
+				return 0, nil, err
+			case rest == nil && e.Seq <= covered && e.Time.Before(cutoff):
+				last = e.Seq
+			case last == 0:
+				return 0, nil, nil
+			default:
+				rest = record.AppendRun(rest, stored)
+			}
+		}
+		return last, rest, nil
 	}
 }
 

@@ -1,17 +1,14 @@
 package embedded
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
-	"collab.dev/operator/editor/storage"
 	"collab.dev/operator/editor/storage/internal/record"
 )
 
@@ -30,8 +27,10 @@ const (
 // first, so that nobody but this file knows of the journal.
 type journal struct {
 	after time.Duration // The constant spreadAfter.
-	// writing is held from the begin of a transaction that writes until what the other fields say is true of it.
-	writing sync.Mutex
+	// writing is held from the begin of a transaction that writes until what the other fields say is true of it. Who holds
+	// it has record and runs, in which operations are encoded, to themselves.
+	writing      sync.Mutex
+	record, runs []byte
 
 	mu        sync.Mutex
 	documents map[string]struct{}
@@ -80,7 +79,7 @@ func (j *journal) clear() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	clear(j.documents)
-	j.bytes = 0
+	j.bytes, j.record, j.runs = 0, nil, nil // Who is idle gives memory back.
 }
 
 // view runs a transaction that reads what there is of a document, or of all if it is empty.
@@ -122,15 +121,35 @@ func (s *Store) transact(empty bool, do func(*bolt.Tx) (noted []*item, err error
 	return nil
 }
 
-// note puts an operation into the journal.
-func note(tx *bolt.Tx, e storage.Entry) error {
+// note puts operations into the bucket, in runs: a key of its own for each would cost more than the operation.
+func (j *journal) note(tx *bolt.Tx, noted []*item) error {
 	bucket := tx.Bucket(bucketJournal)
 	bucket.FillPercent = 1 // It grows at its end only.
-	number, err := bucket.NextSequence()
-	if err != nil {
-		return err
+	put := func(run []byte) error {
+		number, err := bucket.NextSequence()
+		if err != nil {
+			return err
+		}
+		return bucket.Put(binary.BigEndian.AppendUint64(nil, number), run)
 	}
-	return bucket.Put(binary.BigEndian.AppendUint64(nil, number), record.Encode(e))
+	run, size := j.runs[:0], 0
+	for _, i := range noted {
+		j.record = record.Append(j.record[:0], i.entry)
+		if len(run) > 0 && !fits(run, j.record) {
+			if err := put(run); err != nil {
+				return err
+			}
+			size += len(run)
+			run = run[len(run):]
+		}
+		run = record.AppendRun(run, j.record)
+	}
+	// The next commit is about as large. The bucket keeps this one's until the end of the transaction.
+	j.runs = slices.Grow(j.runs[:0], size+len(run))
+	if len(run) == 0 {
+		return nil
+	}
+	return put(run)
 }
 
 // spread puts what is in the journal where it belongs.
@@ -141,25 +160,16 @@ func spread(tx *bolt.Tx) error {
 	if key == nil {
 		return nil
 	}
-	type noted struct {
-		entry  storage.Entry
-		stored []byte
-	}
-	var all []noted
-	for ; key != nil; key, value = cursor.Next() {
-		b := bytes.Clone(value) // Not the bytes themselves: they are of pages that are about to be free.
-		e, err := record.Decode(b)
-		if err != nil {
-			return fmt.Errorf("operation %d of the journal: %w", binary.BigEndian.Uint64(key), err)
-		}
-		all = append(all, noted{e, b})
-	}
-	// What is next to each other is found faster.
-	slices.SortStableFunc(all, func(a, b noted) int { return strings.Compare(a.entry.Document, b.entry.Document) })
 	to := newPlacer(tx)
-	for _, n := range all {
-		if err := to.place(n.entry, n.stored); err != nil {
-			return err
+	for ; key != nil; key, value = cursor.Next() {
+		for stored := range record.Records(value) {
+			e, err := record.Peek(stored)
+			if err != nil {
+				return fmt.Errorf("run %d of the journal: %w", binary.BigEndian.Uint64(key), err)
+			}
+			if err := to.place(e, stored); err != nil {
+				return err
+			}
 		}
 	}
 	if err := to.finish(); err != nil {
@@ -170,57 +180,4 @@ func spread(tx *bolt.Tx) error {
 	}
 	_, err := tx.CreateBucket(bucketJournal)
 	return err
-}
-
-// placer puts operations where they belong: to those of their documents.
-type placer struct {
-	tx         *bolt.Tx
-	operations *bolt.Bucket
-	// ends are the documents' last operations, nil those of documents that were purged.
-	ends map[string]*end
-}
-
-func newPlacer(tx *bolt.Tx) *placer {
-	p := &placer{tx: tx, operations: tx.Bucket(bucketOperations), ends: map[string]*end{}}
-	p.operations.FillPercent = 0.8 // Most documents are appended to.
-	return p
-}
-
-// place puts one operation, which is stored as its record, unless its document was purged.
-func (p *placer) place(e storage.Entry, stored []byte) error {
-	last, ok := p.ends[e.Document]
-	if !ok {
-		if !purged(p.tx, e.Document) {
-			known := readEnd(p.tx, e.Document)
-			last = &known
-			if known == (end{}) {
-				if err := createRecord(p.tx, e); err != nil {
-					return err
-				}
-			}
-		}
-		p.ends[e.Document] = last
-	}
-	if last == nil {
-		return nil
-	}
-	last.seq = max(last.seq, e.Seq)
-	last.time = max(last.time, e.Time.UnixMicro())
-	return p.operations.Put(numbered(e.Document, e.Seq), stored)
-}
-
-// finish is to be called after the last operation.
-func (p *placer) finish() error {
-	for document, last := range p.ends {
-		if last == nil {
-			continue
-		}
-		if err := p.tx.Bucket(bucketEnds).Put([]byte(document), last.encode()); err != nil {
-			return err
-		}
-		if err := markUntold(p.tx, document); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"collab.dev/operator/editor/storage"
+	"collab.dev/operator/editor/storage/internal/record"
 )
 
 var _ storage.Notices = (*Store)(nil)
@@ -57,10 +58,11 @@ func pending(tx *bolt.Tx, shard, shards int32, after string, limit int) (notices
 		}
 		last := readEnd(tx, document)
 		notice := storage.Notice{Document: document, Seq: last.seq, Time: time.UnixMicro(last.time).UTC()}
-		if value := tx.Bucket(bucketOperations).Get(numbered(document, last.seq)); value != nil {
-			if e, err := decodeOperation(value); err == nil {
-				notice.User, notice.Time = e.User, e.Time
-			}
+		var newest []byte
+		for newest = range record.Records(tx.Bucket(bucketOperations).Get(numbered(document, last.seq))) {
+		}
+		if e, err := record.Decode(newest); err == nil {
+			notice.User, notice.Time = e.User, e.Time
 		}
 		notices = append(notices, notice)
 	}

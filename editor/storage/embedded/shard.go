@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"collab.dev/operator/editor/storage"
-	"collab.dev/operator/editor/storage/internal/record"
 )
 
 // shard is an open shard. Its operations wait in the Store's queue.
@@ -195,23 +193,6 @@ func (s *shard) answered(ctx context.Context, document string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// readOperations reads the operations after one and, unless it is 0, up to another.
-func readOperations(tx *bolt.Tx, document string, after, upTo int64) (entries []storage.Entry, err error) {
-	c := tx.Bucket(bucketOperations).Cursor()
-	for key, value := c.Seek(numbered(document, after+1)); key != nil; key, value = c.Next() {
-		seq, ok := numberOf(key, document)
-		if !ok || upTo > 0 && seq > upTo {
-			break
-		}
-		e, err := record.Decode(bytes.Clone(value))
-		if err != nil {
-			return nil, fmt.Errorf("operation %d: %w", seq, err)
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
 }
 
 // WriteSnapshot implements storage.Shard. It fails with ErrOverloaded while too many snapshots wait.

@@ -7,7 +7,7 @@
 // reading needs no memory of ours, and because space that retention frees is used again. Rather than an LSM tree,
 // because it brings neither background work nor dependencies. With all waiting operations in each commit it is fast
 // enough: a commit takes two fsyncs, however many operations it has, and writes few pages, because operations go to their
-// documents by way of a journal.
+// documents by way of a journal. Several share a key, because finding a key's place costs more than an operation.
 package embedded
 
 import (
@@ -47,8 +47,9 @@ const (
 	diskPause = 250 * time.Millisecond
 	// compactFrom is the size from which a file that is mostly free space is written anew when it is opened.
 	compactFrom = 64 << 20
-	// format is the number of the file's layout. Version 1 had no journal.
-	format = 2
+	// format is the number of the file's layout. Version 1 had no journal, and 2 no runs: each operation was a record with
+	// a key of its own, and those that are still there are read as runs of one.
+	format = 3
 )
 
 // The buckets. Where a key is a document and a number, it is the name, a zero byte and the number in big endian.
@@ -57,8 +58,8 @@ var (
 	bucketShards     = []byte("shards")     // shard → epoch, owner
 	bucketDocuments  = []byte("documents")  // document → record in JSON
 	bucketEnds       = []byte("ends")       // document → end
-	bucketOperations = []byte("operations") // document and number → record
-	bucketJournal    = []byte("journal")    // number → record
+	bucketOperations = []byte("operations") // document and number of the last one → run
+	bucketJournal    = []byte("journal")    // number → run
 	bucketSnapshots  = []byte("snapshots")  // document → number, time, state
 	bucketBases      = []byte("bases")      // document and number → time, state
 	bucketVersions   = []byte("versions")   // document and number → time, name, user, state
@@ -509,7 +510,6 @@ func (s *Store) write(tx *bolt.Tx, batch []*item) (refused map[*item]error, note
 		case i.snapshot != nil:
 			err = s.storeSnapshot(tx, i.entry.Document, *i.snapshot)
 		case len(i.entry.Update) <= journaledBytes:
-			err = note(tx, i.entry)
 			noted = append(noted, i)
 		default:
 			err = direct.place(i.entry, record.Encode(i.entry))
@@ -517,6 +517,9 @@ func (s *Store) write(tx *bolt.Tx, batch []*item) (refused map[*item]error, note
 		if err != nil {
 			return nil, nil, err
 		}
+	}
+	if err := s.journal.note(tx, noted); err != nil {
+		return nil, nil, err
 	}
 	return refused, noted, direct.finish()
 }
