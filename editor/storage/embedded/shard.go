@@ -76,7 +76,7 @@ func (s *Store) enqueue(added *item) error {
 		return storage.ErrOverloaded
 	}
 	s.queue = append(s.queue, added)
-	s.count(added, 1)
+	s.count(1, added)
 	poke(s.wake)
 	if added.snapshot != nil || s.operations > s.options.BufferBytes/4 {
 		poke(s.hurry)

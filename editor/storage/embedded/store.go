@@ -351,13 +351,6 @@ func (s *Store) forget(closed *shard) {
 	}
 }
 
-// current says whether the shard's opening is the newest.
-func (s *Store) current(opened *shard) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open[opened.number] == opened
-}
-
 // commit is the committer: it commits all that waits, as often as something does, until ctx ends.
 func (s *Store) commit(ctx context.Context) {
 	healthy := true
@@ -462,11 +455,11 @@ func (s *Store) withdraw(withdrawn *item) {
 	rest := slices.DeleteFunc(s.queue[s.committing:], func(i *item) bool {
 		if i.gone {
 			gone = append(gone, i)
-			s.count(i, -1)
 		}
 		return i.gone
 	})
 	s.queue = s.queue[:s.committing+len(rest)]
+	s.count(-1, gone...)
 	s.mu.Unlock()
 	for _, i := range gone {
 		i.shard.settle(i, storage.ErrClosed)
@@ -474,15 +467,19 @@ func (s *Store) withdraw(withdrawn *item) {
 	}
 }
 
-// count adds an item to the sizes, or takes it from them. The caller holds mu.
-func (s *Store) count(i *item, sign int64) {
-	size := sign * i.size()
-	if i.snapshot == nil {
-		s.operations += size
-	} else {
-		s.snapshots += size
+// count adds items to the sizes, or takes them from them. The caller holds mu.
+func (s *Store) count(sign int64, items ...*item) {
+	var sum int64
+	for _, i := range items {
+		size := sign * i.size()
+		sum += size
+		if i.snapshot == nil {
+			s.operations += size
+		} else {
+			s.snapshots += size
+		}
 	}
-	s.options.Metrics.Buffered(int(sign), size)
+	s.options.Metrics.Buffered(int(sign)*len(items), sum)
 }
 
 // store writes a batch, and returns what is not to be written: what is of shards that were opened anew or, without
@@ -499,12 +496,11 @@ func (s *Store) store(batch []*item) (refused map[*item]error, err error) {
 // write writes a batch within a transaction, and returns what went into the journal. Operations of purged documents are
 // dropped where they are put to their documents.
 func (s *Store) write(tx *bolt.Tx, batch []*item) (refused map[*item]error, noted []*item, err error) {
-	refused, noted = map[*item]error{}, make([]*item, 0, len(batch))
+	refused, noted = s.outdated(batch), make([]*item, 0, len(batch))
 	direct := newPlacer(tx)
 	for _, i := range batch {
 		switch {
-		case !s.current(i.shard):
-			refused[i] = storage.ErrFenced
+		case refused[i] != nil:
 		case i.snapshot != nil && purged(tx, i.entry.Document):
 			refused[i] = storage.ErrDeleted
 		case i.snapshot != nil:
@@ -524,14 +520,25 @@ func (s *Store) write(tx *bolt.Tx, batch []*item) (refused map[*item]error, note
 	return refused, noted, direct.finish()
 }
 
+// outdated refuses the items of shards that were opened anew. No shard is while a transaction writes.
+func (s *Store) outdated(batch []*item) map[*item]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refused := map[*item]error{}
+	for _, i := range batch {
+		if s.open[i.shard.number] != i.shard {
+			refused[i] = storage.ErrFenced
+		}
+	}
+	return refused
+}
+
 // committed tells what became of a batch.
 func (s *Store) committed(batch []*item, refused map[*item]error) {
 	s.mu.Lock()
 	s.queue = s.queue[len(batch):]
 	s.committing = 0
-	for _, i := range batch {
-		s.count(i, -1)
-	}
+	s.count(-1, batch...)
 	s.mu.Unlock()
 	settled := map[*shard]int{}
 	for _, i := range batch {
