@@ -11,7 +11,7 @@ const (
 	minInterval = 2 * time.Millisecond
 	maxInterval = 150 * time.Millisecond
 	// patience is how many times longer than the processor makes work wait a lane waits for more of it.
-	patience = 8
+	patience = 4
 )
 
 // lane brings what happens in rooms to clients, in turns: what came to a room since the last turn becomes one message,
