@@ -465,7 +465,7 @@ func (r *room) count() {
 		r.known = crdt.StateVector{}
 	}
 	for _, update := range r.recent {
-		// What is malformed was told of all the same: others may understand more of it.
+		// It cannot fail: what came was checked.
 		_ = crdt.EachRange(update, func(client, from, to uint64) {
 			if from <= r.known[client] && to > r.known[client] {
 				r.known[client] = to

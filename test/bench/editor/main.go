@@ -124,6 +124,17 @@ type result struct {
 	joins     joins
 }
 
+// prompt is how many updates a second are delivered in the last step up to which all are within the goal, 0 if in none.
+func (r result) prompt() (delivered float64) {
+	for _, s := range r.steps {
+		if s.p99 >= goalPropagation {
+			break
+		}
+		delivered = s.delivered
+	}
+	return delivered
+}
+
 // peak is the step that delivered the most before the server was saturated.
 func (r result) peak() step {
 	steps := r.steps

@@ -150,6 +150,16 @@ func TestTheMeasurementsOfThisService(t *testing.T) {
 	}
 }
 
+func TestAServerIsPromptUpToTheFirstStepThatIsNot(t *testing.T) {
+	steps := []step{{delivered: 1, p99: 5 * time.Millisecond}, {delivered: 2, p99: 9 * time.Millisecond}}
+	late := []step{{delivered: 3, p99: 10 * time.Millisecond}, {delivered: 4, p99: time.Millisecond}}
+	for want, steps := range map[float64][]step{0: late, 2: append(steps, late...)} {
+		if got := (result{steps: steps}).prompt(); got != want {
+			t.Errorf("prompt up to %v, want %v", got, want)
+		}
+	}
+}
+
 func TestAQuantileIsAtMostThreePercentTooHigh(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		times := rapid.SliceOfN(rapid.Int64Range(0, int64(time.Hour)), 1, 200).Draw(t, "times")

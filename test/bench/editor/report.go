@@ -53,6 +53,9 @@ func report(ctx context.Context, to io.Writer, all []result) error {
 	row("propagation there p50", func(r result) string { return milliseconds(r.peak().p50) })
 	row("propagation there p99", func(r result) string { return milliseconds(r.peak().p99) })
 	row("its processor", func(r result) string { return percent(r.peak().server) })
+	row("delivered updates/s up to which p99 is below 10 ms", func(r result) string {
+		return ifTaken(r.prompt() != 0, "%.0f", r.prompt())
+	})
 	row("what ended the ramp", func(r result) string { return r.why })
 	row("other programs on its processor", func(r result) string { return percent(r.peak().foreign) })
 	row("CPU s per 1,000 delivered there", func(r result) string { return seconds(r.peak(), r.peak().server) })
@@ -184,6 +187,10 @@ func verdict(out io.Writer, all []result) {
 		}
 		tell(out, "- propagation at half load, p99: %s (goal: %s): %s\n", milliseconds(r.half.p99),
 			milliseconds(goalPropagation), word(r.half.p99 < goalPropagation))
+		if most := mostOf(others); most > 0 {
+			tell(out, "- p99 is below %s up to %.2f times what the best other bears at all\n", milliseconds(goalPropagation),
+				r.prompt()/most)
+		}
 		for _, i := range r.idle {
 			if i.connections == goalConnections {
 				tell(out, "- memory with %d idle connections: %d MiB (goal: %d): %s\n", i.connections, i.after>>20,
@@ -191,6 +198,14 @@ func verdict(out io.Writer, all []result) {
 			}
 		}
 	}
+}
+
+// mostOf returns the most delivered updates a second.
+func mostOf(others []result) (most float64) {
+	for _, r := range others {
+		most = max(most, r.peak().delivered)
+	}
+	return most
 }
 
 // bestOf returns the most delivered updates per CPU second, at saturation and at half load, and the least memory per
