@@ -44,6 +44,15 @@ func shut(t testing.TB, store *embedded.Store) {
 	}
 }
 
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // file is the content of the store's file.
 func file(t testing.TB, directory string) []byte {
 	t.Helper()

@@ -72,15 +72,6 @@ func gauge(t *testing.T, metrics prometheus.Gatherer, name string) (sum float64)
 	return sum
 }
 
-func until(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 func TestADiskThatFailsHoldsOperationsUpAndLosesNone(t *testing.T) {
 	for name, device := range map[string]string{
 		"no space is left":                       "/dev/full",
