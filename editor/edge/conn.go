@@ -95,6 +95,8 @@ type conn struct {
 
 	leavers sync.WaitGroup
 	leaving atomic.Bool
+	// echoing says that the client leaves: nothing is waited for after the close frame.
+	echoing atomic.Bool
 	// ended says that the connection is to end, done tells those who wait for that, nil if nobody does.
 	mu    sync.Mutex
 	ended bool
@@ -279,8 +281,10 @@ func (c *conn) receive(opcode byte, payload []byte) error {
 		if len(payload) >= 2 {
 			code = int(binary.BigEndian.Uint16(payload))
 		}
-		c.echo(code)
-		return errGone
+		if !c.echo(code) {
+			return errGone
+		}
+		return nil
 	case websocket.PingMessage:
 		if !c.throttle(len(payload)) {
 			return errGone
@@ -612,12 +616,14 @@ func (c *conn) bye(code int, reason string) {
 	c.ask(c.out.close(websocket.FormatCloseMessage(code, reason)), true)
 }
 
-// echo answers the client's close frame, unless it is itself an answer, before the reader ends the connection.
-func (c *conn) echo(code int) {
-	if c.leaving.Swap(true) || !c.out.claim() {
-		return
+// echo answers the client's close frame, which ends the connection. It returns false if that was an answer itself.
+func (c *conn) echo(code int) bool {
+	if c.leaving.Swap(true) {
+		return false
 	}
-	_, _ = c.socket.Write(appendFrame(nil, websocket.CloseMessage, websocket.FormatCloseMessage(code, "")))
+	c.echoing.Store(true)
+	c.ask(c.out.close(websocket.FormatCloseMessage(code, "")), true)
+	return true
 }
 
 // keepalive pings the client. y-websocket hears no pings: a presence of nobody keeps it from reconnecting.
@@ -696,8 +702,14 @@ func (c *conn) fail() {
 	c.cancel()
 }
 
-// answer waits for the client's answer to a close frame, but not for long.
-func (c *conn) answer() { time.AfterFunc(byeTimeout, c.cancel) }
+// answer waits for the client's answer to a close frame, but not for long, and not if it was one itself.
+func (c *conn) answer() {
+	if c.echoing.Load() {
+		c.cancel()
+		return
+	}
+	time.AfterFunc(byeTimeout, c.cancel)
+}
 
 // encode returns messages as they are sent, and whether the last one is a close frame. It uses the buffer, and returns that
 // too, if it is fit for being used again.

@@ -159,18 +159,6 @@ func (o *outbox) drop() {
 	o.clear()
 }
 
-// claim lets the caller write, and nobody after it; not if somebody is writing.
-func (o *outbox) claim() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed || o.stage == writing {
-		return false
-	}
-	o.closed, o.stage = true, writing
-	o.clear()
-	return true
-}
-
 func (o *outbox) push(it item) (ask bool) {
 	if o.batch == nil {
 		o.batch, _ = batches.Get().(*batch)
