@@ -99,10 +99,16 @@ type message struct {
 	frames *frames
 }
 
-// frames are a message as it is sent, one for each sort of connections.
+// frames are a message as it is sent, one for each sort of connections, of which there is mostly one.
 type frames struct {
-	first frame
-	more  []frame
+	all  []frame
+	room [1]frame
+}
+
+func newFrames() *frames {
+	f := &frames{}
+	f.all = f.room[:0]
+	return f
 }
 
 // frame is a message as it is sent to all whose connections are of one sort.
@@ -113,28 +119,17 @@ type frame struct {
 	bytes   []byte
 }
 
-func (f *frame) fits(dialect protocol.Dialect, address string, deflate bool) bool {
-	return f.bytes != nil && f.dialect == dialect && f.address == address && f.deflate == deflate
-}
-
 // frame returns the message as it is sent to a client, nil if it is for that one only.
 func (m message) frame(dialect protocol.Dialect, address string, deflate bool) []byte {
 	if m.frames == nil {
 		return nil
 	}
-	if m.frames.first.fits(dialect, address, deflate) {
-		return m.frames.first.bytes
-	}
-	for i := range m.frames.more {
-		if f := &m.frames.more[i]; f.fits(dialect, address, deflate) {
+	for _, f := range m.frames.all {
+		if f.dialect == dialect && f.address == address && f.deflate == deflate {
 			return f.bytes
 		}
 	}
 	made := frame{dialect, address, deflate, appendMessage(nil, dialect, address, m.kind, m.payload, deflate)}
-	if m.frames.first.bytes == nil {
-		m.frames.first = made
-	} else {
-		m.frames.more = append(m.frames.more, made)
-	}
+	m.frames.all = append(m.frames.all, made)
 	return made.bytes
 }

@@ -366,7 +366,7 @@ func presence(presences []protocol.Presence) message {
 
 // tell tells all members but one.
 func (r *room) tell(m message, except *member) {
-	m.frames = &frames{}
+	m.frames = newFrames()
 	for _, to := range r.members {
 		if to != except {
 			to.send(m)
