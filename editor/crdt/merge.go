@@ -39,11 +39,7 @@ func order(update []byte, f format) ([]byte, error) {
 	r := f.open(update)
 	defer r.close()
 	var pieces []piece
-	var err error
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-		pieces = append(pieces, r.current)
-	}
-	if err != nil {
+	if err := r.eachStruct(func(p *piece) { pieces = append(pieces, *p) }); err != nil {
 		return nil, err
 	}
 	if !r.unordered {

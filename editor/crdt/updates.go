@@ -225,18 +225,17 @@ func diffUpdate(update, stateVector []byte, f format) ([]byte, error) {
 	defer r.close()
 	var client uint64
 	started := false // Whether something of the present client was written.
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-		p := &r.current
+	err = r.eachStruct(func(p *piece) {
 		if p.client != client {
 			client, started = p.client, false
 		}
 		if started {
 			out.write(p, 0)
-			continue
+			return
 		}
 		clock := known[p.client]
 		if p.kind == kindSkip || uint64(p.end()) <= clock {
-			continue
+			return
 		}
 		offset := uint32(0)
 		if clock > uint64(p.clock) {
@@ -244,7 +243,7 @@ func diffUpdate(update, stateVector []byte, f format) ([]byte, error) {
 		}
 		out.write(p, offset)
 		started = true
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -275,11 +274,7 @@ func convert(update []byte, from, to format) ([]byte, error) {
 	out := structWriter{e: to.encoder(len(update))}
 	r := from.open(update)
 	defer r.close()
-	var err error
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-		out.write(&r.current, 0)
-	}
-	if err != nil {
+	if err := r.eachStruct(func(p *piece) { out.write(p, 0) }); err != nil {
 		return nil, err
 	}
 	set, err := readDeleteSet(r.dec, nil)
@@ -311,9 +306,7 @@ func stateVectorOf(r *lazyReader) ([]byte, error) {
 			body = lib0.AppendVarUint(lib0.AppendVarUint(body, client), uint64(clock))
 		}
 	}
-	var err error
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-		p := &r.current
+	err := r.eachStruct(func(p *piece) {
 		if first || p.client != client {
 			flush()
 			first, client, clock, gap = false, p.client, 0, p.clock != 0
@@ -324,7 +317,7 @@ func stateVectorOf(r *lazyReader) ([]byte, error) {
 		if !gap {
 			clock = p.end()
 		}
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -342,6 +335,7 @@ func ParseUpdateMeta(update []byte) (UpdateMeta, error) { return metaOf(formatV1
 func ParseUpdateMetaV2(update []byte) (UpdateMeta, error) { return metaOf(formatV2.open(update)) }
 
 func metaOf(r *lazyReader) (UpdateMeta, error) {
+	defer r.close()
 	m := UpdateMeta{From: StateVector{}, To: StateVector{}}
 	var client uint64
 	first := true
@@ -355,9 +349,8 @@ func metaOf(r *lazyReader) (UpdateMeta, error) {
 	return m, err
 }
 
-// eachStruct calls do with every struct, and closes the reader.
+// eachStruct calls do with every struct. What follows them, the deletions, is to be read next.
 func (r *lazyReader) eachStruct(do func(*piece)) error {
-	defer r.close()
 	err := r.advance()
 	for ; err == nil && !r.done; err = r.advance() {
 		do(&r.current)
@@ -369,7 +362,9 @@ func (r *lazyReader) eachStruct(do func(*piece)) error {
 // has structs. Where structs follow each other without a gap that is one call. It allocates next to nothing.
 func EachRange(update []byte, do func(client, from, to uint64)) error {
 	var client, from, to uint64
-	err := formatV1.open(update).eachStruct(func(p *piece) {
+	r := formatV1.open(update)
+	defer r.close()
+	err := r.eachStruct(func(p *piece) {
 		if p.kind == kindSkip {
 			return
 		}
@@ -396,9 +391,7 @@ func ValidateUpdateV2(update []byte) error { return validate(formatV2.open(updat
 
 func validate(r *lazyReader) error {
 	defer r.close()
-	var err error
-	for err = r.advance(); err == nil && !r.done; err = r.advance() {
-	}
+	err := r.eachStruct(func(*piece) {})
 	if err == nil {
 		_, err = readDeleteSet(r.dec, nil)
 	}
